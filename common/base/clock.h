@@ -1,0 +1,20 @@
+/* Time. Machines never call this: time reaches them with each event. */
+#ifndef WEIR_BASE_CLOCK_H
+#define WEIR_BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* One reading of both clocks, taken once a turn and passed on.
+ * Timers run on `mono_ns`; what outlives the process is noted in `wall_ms` (Unix time). */
+struct weir_now {
+    int64_t mono_ns;
+    int64_t wall_ms;
+};
+
+struct weir_now weir_clock_now(void);
+
+#define WEIR_NS_PER_MS INT64_C(1000000)
+#define WEIR_NS_PER_S INT64_C(1000000000)
+#define WEIR_TIME_NEVER INT64_MAX
+
+#endif

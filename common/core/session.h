@@ -1,0 +1,67 @@
+/* The client side of the dispatch protocol: one connection upwards, of a worker or a relay. Keeps the
+ * session alive over reconnects: READY, WELCOME, JOIN and CREDIT are said again when the link comes
+ * up or the server says not-ready. */
+#ifndef WEIR_CORE_SESSION_H
+#define WEIR_CORE_SESSION_H
+
+#include <contract/host.h>
+#include <wire/control.h>
+
+struct weir_session;
+
+struct weir_session_owner {
+    void *self;
+    /* The server has said WELCOME: grant credit now (it starts from zero in each session). */
+    void (*welcome)(void *self, uint32_t port, const struct weir_control *control,
+                    const struct weir_now *now);
+    /* DELIVER, checked: slices and frames agree. `event->frames` may be moved out. The session has
+     * accounted it against the credit. */
+    void (*deliver)(void *self, uint32_t port, const struct weir_control *control,
+                    struct weir_event *event);
+    /* WAITING, CREDITED, GO, HEARTBEAT (echo), JOINED, ERROR. */
+    void (*control)(void *self, uint32_t port, const struct weir_control *control,
+                    const struct weir_now *now);
+    /* The link broke: credit and what was in flight on it are gone; leases are not. */
+    void (*down)(void *self, uint32_t port, const struct weir_now *now);
+    /* What this side holds (of streams that may be reached this way): for READY. Appends to the
+     * array with weir_realloc, counts in *count, at most WEIR_LEASES_MAX. */
+    void (*held)(void *self, uint32_t port, struct weir_lease_ref **leases, uint32_t *count);
+};
+
+struct weir_session_config {
+    uint32_t port;
+    const char *name;  /* of the node; copied */
+    const char *role;  /* "worker" or "router" */
+    uint64_t worker;   /* a worker's own number; 0 for a relay */
+};
+
+struct weir_session *weir_session_new(const struct weir_session_config *config,
+                                      const struct weir_session_owner *owner,
+                                      const struct weir_host *host);
+void weir_session_destroy(struct weir_session **self);
+
+/* MESSAGE, LINK_UP and LINK_DOWN events of its port. */
+void weir_session_event(struct weir_session *self, struct weir_event *event);
+/* Missed echoes: a server silent for WEIR_PEER_SILENCE_MS is probed with READY anew. Returns when to
+ * be called next. */
+int64_t weir_session_tick(struct weir_session *self, const struct weir_now *now);
+
+bool weir_session_open(const struct weir_session *self); /* WELCOME has come */
+/* Serve a group: remembered, and JOINed with its topics in every session when there are any. */
+void weir_session_serve(struct weir_session *self, const char *group, const char *const *topics,
+                        uint32_t topic_count, const char *from);
+/* The cumulative credit of a group in this session. `used` is what DELIVERs have consumed. */
+struct weir_credit {
+    uint64_t limit_messages, limit_bytes;
+    uint64_t used_messages, used_bytes;
+    bool withdrawing; /* a lowered limit is not confirmed yet */
+};
+struct weir_credit weir_session_credit(const struct weir_session *self, const char *group);
+/* Let the server send `messages` and `bytes` more than it has used: sets the limit to used + these,
+ * and says CREDIT when that changes it. Lowering is answered by CREDITED. */
+void weir_session_grant(struct weir_session *self, const char *group, uint64_t messages,
+                        uint64_t bytes);
+/* Send any frame; dropped when the link is down (the next READY says what is held). */
+void weir_session_send(struct weir_session *self, const struct weir_control *control);
+
+#endif
