@@ -21,12 +21,29 @@ if (WEIR_FUZZ)
   target_compile_options (weir_options INTERFACE -fsanitize=fuzzer-no-link)
 endif ()
 
-# weir_layer (name SOURCES ... LINKS ...): one layer of common/, as target weir_<name>.
-# LINKS names exactly what its line in HACKING.md allows.
+# weir_layer (name LINKS ...): one layer of common/, as target weir_<name>, of all the C files in its
+# folder. LINKS names exactly what its line in HACKING.md allows.
 function (weir_layer name)
-  cmake_parse_arguments (arg "" "" "SOURCES;LINKS" ${ARGN})
-  add_library (weir_${name} STATIC ${arg_SOURCES})
-  target_link_libraries (weir_${name} PUBLIC weir_options ${arg_LINKS})
+  cmake_parse_arguments (arg "" "" "LINKS" ${ARGN})
+  file (GLOB sources CONFIGURE_DEPENDS *.c)
+  if (sources)
+    add_library (weir_${name} STATIC ${sources})
+    target_link_libraries (weir_${name} PUBLIC weir_options ${arg_LINKS})
+  else ()
+    add_library (weir_${name} INTERFACE)
+    target_link_libraries (weir_${name} INTERFACE weir_options ${arg_LINKS})
+  endif ()
+endfunction ()
+
+# weir_node (name LINKS ...): one program, weir-<name> (or plain weir), of all the C files in its folder.
+function (weir_node name)
+  cmake_parse_arguments (arg "" "" "LINKS" ${ARGN})
+  file (GLOB sources CONFIGURE_DEPENDS *.c)
+  if (sources)
+    add_executable (${name} ${sources})
+    target_link_libraries (${name} PRIVATE weir_options ${arg_LINKS})
+    install (TARGETS ${name} RUNTIME)
+  endif ()
 endfunction ()
 
 # weir_test (name SOURCES ... LINKS ...): a cmocka program, run by ctest under its own name.
