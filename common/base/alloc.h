@@ -6,8 +6,8 @@
 
 #include <stddef.h>
 
-void *weir_alloc(size_t bytes);                 /* not zeroed */
-void *weir_zalloc(size_t count, size_t bytes);  /* zeroed; checks the product */
+void *weir_alloc(size_t bytes);                /* not zeroed */
+void *weir_zalloc(size_t count, size_t bytes); /* zeroed; checks the product */
 void *weir_realloc(void *memory, size_t count, size_t bytes);
 char *weir_strdup(const char *text);
 char *weir_strndup(const char *text, size_t bytes);

@@ -3,55 +3,55 @@
 #define WEIR_BASE_LIMITS_H
 
 /* Messages and batches: part of the protocol (docs/protocol.md). */
-#define WEIR_MESSAGE_BYTES_MAX (8u << 20)   /* one encoded message */
-#define WEIR_BATCH_BYTES_MAX (16u << 20)    /* header + index + body */
+#define WEIR_MESSAGE_BYTES_MAX (8u << 20) /* one encoded message */
+#define WEIR_BATCH_BYTES_MAX (16u << 20)  /* header + index + body */
 #define WEIR_BATCH_MESSAGES_MAX 65536u
 #define WEIR_TOPIC_BYTES_MAX 255u
-#define WEIR_NAME_BYTES_MAX 63u             /* groups, nodes, topologies */
+#define WEIR_NAME_BYTES_MAX 63u /* groups, nodes, topologies */
 #define WEIR_KEY_BYTES_MAX 1024u
 #define WEIR_IDEMPOTENCY_KEY_BYTES_MAX 1024u
 #define WEIR_HEADERS_MAX 64u
 #define WEIR_HEADER_NAME_BYTES_MAX 128u
 #define WEIR_HEADER_VALUE_BYTES_MAX 8192u
-#define WEIR_HEADERS_BYTES_MAX 65536u       /* all of a message's headers */
-#define WEIR_ERROR_BYTES_MAX 2048u          /* a recorded handler error */
-#define WEIR_HISTORY_ENTRIES_MAX 16u        /* the first and the last fifteen */
-#define WEIR_TOPIC_PATTERNS_MAX 64u         /* of one group */
+#define WEIR_HEADERS_BYTES_MAX 65536u /* all of a message's headers */
+#define WEIR_ERROR_BYTES_MAX 2048u    /* a recorded handler error */
+#define WEIR_HISTORY_ENTRIES_MAX 16u  /* the first and the last fifteen */
+#define WEIR_TOPIC_PATTERNS_MAX 64u   /* of one group */
 
 /* Control frames. */
 #define WEIR_CONTROL_BYTES_MAX (1u << 20)
-#define WEIR_SLICES_MAX 256u                /* of one delivery */
-#define WEIR_LEASES_MAX 4096u               /* entries in one READY, HEARTBEAT, LOST … */
-#define WEIR_ACKS_MAX 4096u                 /* entries in one ACK */
+#define WEIR_SLICES_MAX 256u  /* of one delivery */
+#define WEIR_LEASES_MAX 4096u /* entries in one READY, HEARTBEAT, LOST … */
+#define WEIR_ACKS_MAX 4096u   /* entries in one ACK */
 #define WEIR_FRAMES_MAX (1u + 3u * WEIR_SLICES_MAX)
 #define WEIR_DELIVERY_MESSAGES_MAX 4096u
 #define WEIR_DELIVERY_BYTES_MAX (256u << 10) /* a target; one larger message goes alone */
 
 /* What one process keeps at most. */
-#define WEIR_PEERS_MAX 4096u                /* sessions on one port */
+#define WEIR_PEERS_MAX 4096u /* sessions on one port */
 #define WEIR_GROUPS_MAX 1024u
 #define WEIR_PRODUCERS_MAX 65536u
 #define WEIR_CREDIT_MESSAGES_MAX (1u << 20) /* of one session and group, outstanding */
 #define WEIR_CREDIT_BYTES_MAX (256u << 20)
-#define WEIR_PARKED_MAX 131072u             /* listed messages that wait for a key, a group */
-#define WEIR_BLOCKED_KEYS_MAX 262144u       /* a group */
-#define WEIR_SETTLED_SPAN_MAX (64u << 20)   /* sequences between low and next, a group */
-#define WEIR_READY_MAX 1024u                /* deferred messages fetched ahead, a group */
-#define WEIR_TAIL_BYTES_MAX (16u << 20)     /* recent batches kept for the groups that keep up */
-#define WEIR_COPIED_BYTES_MAX (256u << 20)  /* payloads copied out of the log */
-#define WEIR_TOMBSTONES_MAX 100000u         /* a group */
+#define WEIR_PARKED_MAX 131072u            /* listed messages that wait for a key, a group */
+#define WEIR_BLOCKED_KEYS_MAX 262144u      /* a group */
+#define WEIR_SETTLED_SPAN_MAX (64u << 20)  /* sequences between low and next, a group */
+#define WEIR_READY_MAX 1024u               /* deferred messages fetched ahead, a group */
+#define WEIR_TAIL_BYTES_MAX (16u << 20)    /* recent batches kept for the groups that keep up */
+#define WEIR_COPIED_BYTES_MAX (256u << 20) /* payloads copied out of the log */
+#define WEIR_TOMBSTONES_MAX 100000u        /* a group */
 #define WEIR_STORE_REQUESTS_MAX 4096u
-#define WEIR_INTAKE_BYTES_MAX (64u << 20)   /* batches on their way to the disk */
-#define WEIR_PRODUCER_WINDOW_MAX 16u        /* PUTs of one producer without an answer */
-#define WEIR_PRODUCER_WINDOW 8u             /* the same, as our own producers do it */
-#define WEIR_ADMIN_LIST_MAX 1000u           /* rows of one listing */
+#define WEIR_INTAKE_BYTES_MAX (64u << 20) /* batches on their way to the disk */
+#define WEIR_PRODUCER_WINDOW_MAX 16u      /* PUTs of one producer without an answer */
+#define WEIR_PRODUCER_WINDOW 8u           /* the same, as our own producers do it */
+#define WEIR_ADMIN_LIST_MAX 1000u         /* rows of one listing */
 
 /* Times. */
 #define WEIR_FLUSH_MS 50
 #define WEIR_HEARTBEAT_MS 2000
-#define WEIR_PEER_SILENCE_MS 10000          /* nothing is sent to a peer that was silent this long */
+#define WEIR_PEER_SILENCE_MS 10000 /* nothing is sent to a peer that was silent this long */
 #define WEIR_LEASE_MS 30000
-#define WEIR_LEASE_DURABLE_MS 1000          /* older leases are part of the state */
+#define WEIR_LEASE_DURABLE_MS 1000 /* older leases are part of the state */
 #define WEIR_PRODUCER_EXPIRE_MS (24 * 3600 * 1000)
 #define WEIR_DRAIN_MS 30000
 

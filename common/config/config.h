@@ -23,47 +23,47 @@ enum weir_sink_kind { WEIR_SINK_JSONL, WEIR_SINK_SQLITE, WEIR_SINK_STDOUT };
 struct weir_node {
     char *name;
     enum weir_role_kind role;
-    uint32_t line, column;           /* in the file */
-    uint32_t count;                  /* instances, from 1 */
-    uint16_t tag;                    /* of ventilator, sink and dlq: given, or derived from the name */
-    char *submit;                    /* endpoint; ventilator, sink, dlq */
-    char *dispatch;                  /* endpoint; ventilator, router */
-    struct weir_node **from;         /* router, worker */
+    uint32_t line, column;   /* in the file */
+    uint32_t count;          /* instances, from 1 */
+    uint16_t tag;            /* of ventilator, sink and dlq: given, or derived from the name */
+    char *submit;            /* endpoint; ventilator, sink, dlq */
+    char *dispatch;          /* endpoint; ventilator, router */
+    struct weir_node **from; /* router, worker */
     uint32_t from_count;
-    struct weir_node *to;            /* worker: sink or ventilator; NULL: none */
-    struct weir_node *dead_letters;  /* ventilator; NULL: none */
+    struct weir_node *to;           /* worker: sink or ventilator; NULL: none */
+    struct weir_node *dead_letters; /* ventilator; NULL: none */
     /* ventilator */
     char *spool_dir;
     enum weir_fsync fsync;
     uint64_t spool_bytes_max;
     struct weir_group_policy *groups;
-    bool *group_external;            /* one a group */
+    bool *group_external; /* one a group */
     uint32_t group_count;
     bool dynamic_groups;
     int64_t idempotency_window_ms;
     uint32_t idempotency_count_max;
     /* worker */
     char *group;
-    char **run;                      /* NULL-ended; NULL: none */
-    char **serve;                    /* NULL-ended; NULL: none */
-    char **env;                      /* "NAME=value", NULL-ended; never NULL */
-    char *result_topic;              /* NULL: the message's own */
+    char **run;         /* NULL-ended; NULL: none */
+    char **serve;       /* NULL-ended; NULL: none */
+    char **env;         /* "NAME=value", NULL-ended; never NULL */
+    char *result_topic; /* NULL: the message's own */
     uint32_t concurrency;
     uint32_t prefetch;
     uint64_t prefetch_bytes;
     /* sink */
     enum weir_sink_kind sink;
-    char *sink_path;                 /* NULL for stdout */
-    char *ledger_path;               /* SQLite: what has been written */
+    char *sink_path;   /* NULL for stdout */
+    char *ledger_path; /* SQLite: what has been written */
     /* dlq */
     char *store_path;
 };
 
 struct weir_topology {
     char *file;
-    char *directory;                 /* of the file: relative handler programs start here */
+    char *directory; /* of the file: relative handler programs start here */
     char *name;
-    char *run_dir;                   /* var/<name>: pid files, admin sockets, logs */
+    char *run_dir; /* var/<name>: pid files, admin sockets, logs */
     struct weir_node *nodes;
     uint32_t node_count;
 };

@@ -43,9 +43,9 @@ struct weir_event {
     struct weir_now now;
     uint32_t port;
     uint64_t peer;
-    struct weir_frames *frames;        /* MESSAGE; whatever is left in it the host releases */
-    struct weir_store_result *result;  /* STORED; likewise */
-    struct weir_handled *handled;      /* HANDLED; likewise */
+    struct weir_frames *frames;       /* MESSAGE; whatever is left in it the host releases */
+    struct weir_store_result *result; /* STORED; likewise */
+    struct weir_handled *handled;     /* HANDLED; likewise */
 };
 
 struct weir_host {
@@ -62,7 +62,8 @@ struct weir_host {
     void (*run)(void *self, struct weir_job *job);
     /* End a job that is over its time or no longer ours; its HANDLED still comes. */
     void (*kill)(void *self, uint64_t job);
-    /* The role is finished: drained, or not able to go on. `status` is the process's exit status. */
+    /* The role is finished: drained, or not able to go on. `status` is the process's exit status.
+     */
     void (*stopped)(void *self, int status);
     void (*log)(void *self, enum weir_log_level level, const char *text);
 };
@@ -77,33 +78,34 @@ struct weir_role {
 /* Work for a handler (worker). A job is a run of messages of one slice, handled in turn by one
  * executor; executors that start a process a message get jobs of one. */
 struct weir_job {
-    uint64_t id;                /* never 0 */
-    struct weir_bytes header;   /* the batch header frame */
-    struct weir_bytes index;    /* entries of exactly these messages */
-    struct weir_bytes body;     /* exactly these messages */
+    uint64_t id;              /* never 0 */
+    struct weir_bytes header; /* the batch header frame */
+    struct weir_bytes index;  /* entries of exactly these messages */
+    struct weir_bytes body;   /* exactly these messages */
     uint32_t count;
-    uint64_t sequence;          /* of the first; the others follow */
-    int64_t time_ms;            /* accepted */
+    uint64_t sequence; /* of the first; the others follow */
+    int64_t time_ms;   /* accepted */
     uint32_t attempt;
     uint32_t death;
-    uint16_t tag;               /* of the stream: the ids follow */
-    const char *group;          /* lives as long as the role */
-    int64_t timeout_ms;         /* of each message; 0: none. The executor enforces it */
-    int64_t deadline_ns;        /* mono: no message of it may be started after this … */
+    uint16_t tag;                 /* of the stream: the ids follow */
+    const char *group;            /* lives as long as the role */
+    int64_t timeout_ms;           /* of each message; 0: none. The executor enforces it */
+    int64_t deadline_ns;          /* mono: no message of it may be started after this … */
     struct weir_job_lease *lease; /* … unless this says otherwise: see weir_job_lease_deadline */
-    bool ordered;               /* stop at the first message that is not done */
+    bool ordered;                 /* stop at the first message that is not done */
 };
 
 /* The lease's deadline as heartbeats push it on: written by the machine, read by executors. */
 struct weir_job_lease; /* core/job_lease.h */
 
 struct weir_job_outcome {
-    uint32_t first;             /* within the job */
+    uint32_t first; /* within the job */
     uint32_t count;
     enum weir_outcome outcome;
-    int64_t delay_ms;           /* RETRY: wait this long; < 0: the group's backoff */
-    struct weir_bytes error;    /* text; may be empty */
-    struct weir_bytes result;   /* DONE, count 1: the result; block and data NULL when there is none */
+    int64_t delay_ms;        /* RETRY: wait this long; < 0: the group's backoff */
+    struct weir_bytes error; /* text; may be empty */
+    struct weir_bytes
+        result; /* DONE, count 1: the result; block and data NULL when there is none */
 };
 
 enum weir_handled_type {

@@ -43,16 +43,16 @@ struct weir_group_policy {
     char topics[WEIR_TOPIC_PATTERNS_MAX][WEIR_TOPIC_BYTES_MAX + 1];
     enum weir_order order;
     enum weir_delivery_mode delivery;
-    enum weir_start start;       /* for a group seen the first time */
-    uint32_t attempts;           /* 0: no end */
+    enum weir_start start; /* for a group seen the first time */
+    uint32_t attempts;     /* 0: no end */
     struct weir_backoff backoff;
-    int64_t timeout_ms;          /* of one attempt; 0: none */
+    int64_t timeout_ms; /* of one attempt; 0: none */
     int64_t lease_ms;
-    uint32_t rate_permille;      /* messages per 1000 s …; 0: unlimited. 200/s is 200000 */
-    uint64_t max_backlog;        /* messages; 0: no bound */
+    uint32_t rate_permille; /* messages per 1000 s …; 0: unlimited. 200/s is 200000 */
+    uint64_t max_backlog;   /* messages; 0: no bound */
     enum weir_on_full on_full;
-    int64_t expire_idle_ms;      /* dynamic groups: gone after this long without a worker; 0: never */
-    bool dynamic;                /* joined at run time, not in the topology file */
+    int64_t expire_idle_ms; /* dynamic groups: gone after this long without a worker; 0: never */
+    bool dynamic;           /* joined at run time, not in the topology file */
 };
 
 /* The defaults of every field, with an empty name and no topics. */

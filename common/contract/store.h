@@ -6,13 +6,14 @@
  *   - APPLY, QUERY and HOLD are carried out in the order of their submission, so that a QUERY sees
  *     every APPLY handed over before it;
  *   - READ sees every append that has ended.
- * A result with status != 0 from APPEND, APPLY or HOLD is final: the store takes no more requests of
- * these kinds, and the role stops answering OK and ends. The one exception is WEIR_EFULL: nothing was
- * written, and the request may be repeated later. */
+ * A result with status != 0 from APPEND, APPLY or HOLD is final: the store takes no more requests
+ * of these kinds, and the role stops answering OK and ends. The one exception is WEIR_EFULL:
+ * nothing was written, and the request may be repeated later. */
 #ifndef WEIR_CONTRACT_STORE_H
 #define WEIR_CONTRACT_STORE_H
 
 #include <base/bytes.h>
+#include <base/error.h>
 #include <base/message_id.h>
 #include <contract/policy.h>
 #include <stdbool.h>
@@ -26,7 +27,8 @@ struct weir_skip { /* messages of a batch that are not part of the stream: known
     uint32_t count;
 };
 
-/* One batch as the log keeps it. Sequences [first, first + count) belong to it, skipped ones too. */
+/* One batch as the log keeps it. Sequences [first, first + count) belong to it, skipped ones too.
+ */
 struct weir_record {
     uint64_t first;
     uint32_t count;
@@ -43,32 +45,32 @@ void weir_record_fini(struct weir_record *record);
 /* What a message's row in the state says. A message without a row is accounted for by its group's
  * cursors alone. */
 enum weir_row_state {
-    WEIR_ROW_DEFERRED = 1,  /* waits for due_ms */
-    WEIR_ROW_PARKED = 2,    /* waits for its key; copied out of the log */
-    WEIR_ROW_LEASED = 3,    /* out: a redelivery, or a lease older than a second */
-    WEIR_ROW_DYING = 4,     /* a dead letter that the collector has not confirmed yet */
-    WEIR_ROW_DEAD = 5,      /* tombstone: confirmed by the collector */
-    WEIR_ROW_DONE = 6,      /* tombstone of a message that was dead once and replayed */
+    WEIR_ROW_DEFERRED = 1, /* waits for due_ms */
+    WEIR_ROW_PARKED = 2,   /* waits for its key; copied out of the log */
+    WEIR_ROW_LEASED = 3,   /* out: a redelivery, or a lease older than a second */
+    WEIR_ROW_DYING = 4,    /* a dead letter that the collector has not confirmed yet */
+    WEIR_ROW_DEAD = 5,     /* tombstone: confirmed by the collector */
+    WEIR_ROW_DONE = 6,     /* tombstone of a message that was dead once and replayed */
 };
 
 struct weir_row {
-    uint32_t group;        /* the group's number in this spool */
+    uint32_t group; /* the group's number in this spool */
     uint64_t sequence;
     enum weir_row_state state;
-    int64_t time_ms;       /* accepted */
-    int64_t due_ms;        /* wall clock: DEFERRED, DYING: when to go on; dead rows: when it died */
-    uint32_t attempt;      /* attempts that count so far */
-    uint32_t death;        /* deaths so far */
-    uint32_t releases;     /* in a row, for the growing wait */
-    bool suspect;          /* to be delivered alone */
+    int64_t time_ms;   /* accepted */
+    int64_t due_ms;    /* wall clock: DEFERRED, DYING: when to go on; dead rows: when it died */
+    uint32_t attempt;  /* attempts that count so far */
+    uint32_t death;    /* deaths so far */
+    uint32_t releases; /* in a row, for the growing wait */
+    bool suspect;      /* to be delivered alone */
     enum weir_reason reason;
-    uint64_t key_hash;     /* 0: no key */
+    uint64_t key_hash; /* 0: no key */
     /* LEASED: the lease it is out under, so that it survives a restart. incarnation 0: none. */
     uint64_t incarnation;
     uint64_t delivery;
     uint32_t index;
     uint64_t worker;
-    int64_t deadline_ms;   /* wall clock */
+    int64_t deadline_ms;       /* wall clock */
     struct weir_bytes history; /* msgpack array: wire/history.h. Empty: none */
     /* Set when the payload was copied out of the log (or came in by replay): one message. */
     struct weir_bytes header, index_entry, body;
@@ -82,21 +84,21 @@ void weir_row_fini(struct weir_row *row);
 
 /* Counters of a group that outlive the process. */
 struct weir_group_totals {
-    uint64_t matched;   /* messages the stream took in for it */
-    uint64_t passed;    /* of these, handed out or skipped at least once: waiting = matched - passed */
+    uint64_t matched; /* messages the stream took in for it */
+    uint64_t passed; /* of these, handed out or skipped at least once: waiting = matched - passed */
     uint64_t done, retried, dead, rejected, expired, released, dropped, replayed, stale;
 };
 
 struct weir_group_row {
-    uint32_t number;      /* 1 … , never used twice in a spool */
+    uint32_t number; /* 1 … , never used twice in a spool */
     struct weir_group_policy policy;
-    uint64_t start;       /* first sequence that belongs to it */
-    uint64_t low;         /* everything below is settled */
-    uint64_t next;        /* where handing out goes on */
+    uint64_t start; /* first sequence that belongs to it */
+    uint64_t low;   /* everything below is settled */
+    uint64_t next;  /* where handing out goes on */
     int64_t created_ms;
-    int64_t active_ms;    /* a worker was last seen */
+    int64_t active_ms; /* a worker was last seen */
     bool paused;
-    bool listed;          /* in the topology file, or dynamic: false means left over */
+    bool listed; /* in the topology file, or dynamic: false means left over */
     struct weir_group_totals totals;
 };
 
@@ -110,8 +112,8 @@ struct weir_producer_answer {
 /* A producer, and the answers to its newest batches, so that any it may repeat can be answered. */
 struct weir_producer_row {
     uint8_t id[WEIR_PRODUCER_BYTES];
-    uint64_t number;      /* the last batch accepted */
-    int64_t time_ms;      /* when */
+    uint64_t number;                                               /* the last batch accepted */
+    int64_t time_ms;                                               /* when */
     struct weir_producer_answer answers[WEIR_PRODUCER_WINDOW_MAX]; /* oldest first */
     uint32_t answer_count;
 };
@@ -147,11 +149,11 @@ struct weir_op {
     uint64_t sequence;
     uint64_t count;
     int64_t time_ms;
-    struct weir_group_row *group;  /* owned */
-    struct weir_row *row;          /* owned */
+    struct weir_group_row *group; /* owned */
+    struct weir_row *row;         /* owned */
     struct weir_producer_row producer;
     struct weir_idem_row idem;
-    uint8_t *bits;                 /* owned, WEIR_CHUNK_BYTES */
+    uint8_t *bits; /* owned, WEIR_CHUNK_BYTES */
 };
 
 void weir_ops_destroy(struct weir_op *ops, uint32_t count);
@@ -166,7 +168,7 @@ enum weir_store_kind {
 };
 
 enum weir_query {
-    WEIR_QUERY_DUE,      /* rows of group `number` in DEFERRED with due_ms <= time_ms, earliest first */
+    WEIR_QUERY_DUE, /* rows of group `number` in DEFERRED with due_ms <= time_ms, earliest first */
     WEIR_QUERY_DYING,    /* rows of any group in DYING with due_ms <= time_ms, earliest first */
     WEIR_QUERY_MESSAGE,  /* rows of any group with this sequence */
     WEIR_QUERY_UNCOPIED, /* rows of any group in DEFERRED, LEASED or DYING, below `sequence`, whose
@@ -186,8 +188,8 @@ struct weir_store_request {
     uint32_t number;
     uint64_t sequence;
     int64_t time_ms;
-    uint32_t count;                    /* rows at most */
-    uint32_t bytes_max;                /* READ: stop after this many bytes, but give one record */
+    uint32_t count;     /* rows at most */
+    uint32_t bytes_max; /* READ: stop after this many bytes, but give one record */
 };
 
 void weir_store_request_fini(struct weir_store_request *request);
@@ -195,15 +197,15 @@ void weir_store_request_fini(struct weir_store_request *request);
 struct weir_store_result {
     uint64_t id;
     enum weir_store_kind kind;
-    int status;                  /* 0 or WEIR_E… */
-    struct weir_error error;     /* when status != 0 */
+    int status;              /* 0 or WEIR_E… */
+    struct weir_error error; /* when status != 0 */
     /* READ: records in order, the first one holding `sequence` or, where the log has a hole
      * (trimmed, or damaged), the next one there is. None: nothing at or above `sequence`. */
     struct weir_record *records; /* owned */
     uint32_t record_count;
-    struct weir_row *rows;       /* QUERY; owned */
+    struct weir_row *rows; /* QUERY; owned */
     uint32_t row_count;
-    uint32_t duplicates;         /* HOLD: messages that were there already */
+    uint32_t duplicates; /* HOLD: messages that were there already */
     /* Any kind: how full the spool is now, and where its oldest segment ends. */
     uint64_t used_bytes;
     uint64_t oldest_segment_last; /* the last sequence of the oldest whole segment; 0: only one */
@@ -211,32 +213,36 @@ struct weir_store_result {
 
 void weir_store_result_fini(struct weir_store_result *result);
 
+struct weir_chunk_row {
+    uint32_t group;
+    uint64_t chunk;
+    uint8_t *bits; /* owned, WEIR_CHUNK_BYTES */
+};
+
+struct weir_row_counts {
+    uint32_t group;
+    uint64_t deferred, dying, dead; /* how many rows */
+    int64_t due_ms;                 /* earliest of DEFERRED; WEIR_TIME_NEVER */
+};
+
 /* What the state and the log say at start. */
 struct weir_recovered {
     uint8_t uuid[16];
     uint16_t tag;
-    uint64_t absorbed;         /* records above it are to be read and their traces taken in */
-    uint64_t next_sequence;    /* above anything that log or state mentions */
-    uint64_t oldest_sequence;  /* in the log; next_sequence when it is empty */
+    uint64_t absorbed;        /* records above it are to be read and their traces taken in */
+    uint64_t next_sequence;   /* above anything that log or state mentions */
+    uint64_t oldest_sequence; /* in the log; next_sequence when it is empty */
     uint64_t used_bytes;
     struct weir_group_row *groups;
     uint32_t group_count;
-    struct {
-        uint32_t group;
-        uint64_t chunk;
-        uint8_t *bits;
-    } *chunks;
+    struct weir_chunk_row *chunks;
     uint32_t chunk_count;
-    struct weir_row *leased;   /* rows in LEASED, without payloads */
+    struct weir_row *leased; /* rows in LEASED, without payloads */
     uint32_t leased_count;
-    struct weir_row *parked;   /* rows in PARKED, without payloads */
+    struct weir_row *parked; /* rows in PARKED, without payloads */
     uint32_t parked_count;
-    struct {
-        uint32_t group;
-        uint64_t deferred, dying, dead; /* how many rows */
-        int64_t due_ms;                 /* earliest of DEFERRED; WEIR_TIME_NEVER */
-    } *row_counts;
-    uint32_t row_count_count;
+    struct weir_row_counts *counts; /* one a group that has rows */
+    uint32_t counts_count;
     /* Keyed rows that hold their key up: DEFERRED after an attempt, in groups with order: key. */
     struct weir_row *blocking; /* without payloads and history */
     uint32_t blocking_count;
@@ -244,7 +250,7 @@ struct weir_recovered {
     uint32_t producer_count;
     struct weir_idem_row *idems; /* ascending by sequence */
     uint32_t idem_count;
-    char *damage;                /* a report for the operator; NULL: none */
+    char *damage; /* a report for the operator; NULL: none */
 };
 
 void weir_recovered_destroy(struct weir_recovered **self);

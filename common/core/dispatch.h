@@ -1,6 +1,6 @@
-/* The server side of the dispatch protocol: sessions, credit, who holds what, breakers, and who gets
- * the next delivery. Shared by the ventilator, which has the work, and the relay, which passes it on:
- * both are its `owner`. It never keeps a message itself. */
+/* The server side of the dispatch protocol: sessions, credit, who holds what, breakers, and who
+ * gets the next delivery. Shared by the ventilator, which has the work, and the relay, which passes
+ * it on: both are its `owner`. It never keeps a message itself. */
 #ifndef WEIR_CORE_DISPATCH_H
 #define WEIR_CORE_DISPATCH_H
 
@@ -17,8 +17,9 @@ struct weir_dispatch_owner {
     /* Somebody has room for this group now: hand out what there is. Called at most once a group
      * and turn, after the turn's other calls. */
     void (*room)(void *self, const char *group, const struct weir_now *now);
-    /* Outcomes. `frame` is the control frame they came in; acks of leases this dispatch never saw are
-     * passed on too (they may have come another way). `worker` is 0 when the frame did not say. */
+    /* Outcomes. `frame` is the control frame they came in; acks of leases this dispatch never saw
+     * are passed on too (they may have come another way). `worker` is 0 when the frame did not say.
+     */
     void (*ack)(void *self, uint64_t peer, const struct weir_control *control,
                 const struct weir_now *now);
     /* A worker's beat that names leases: renew those that live and answer with an echo to `peer`
@@ -46,11 +47,11 @@ struct weir_dispatch_owner {
 };
 
 struct weir_dispatch_config {
-    const char *name;         /* of the node, for WELCOME; copied */
-    const char *role;         /* "ventilator" or "router" */
-    uint64_t incarnation;     /* 0 for a relay */
+    const char *name;     /* of the node, for WELCOME; copied */
+    const char *role;     /* "ventilator" or "router" */
+    uint64_t incarnation; /* 0 for a relay */
     uint8_t uuid[16];
-    uint32_t port;            /* WEIR_PORT_DISPATCH */
+    uint32_t port; /* WEIR_PORT_DISPATCH */
 };
 
 struct weir_dispatch *weir_dispatch_new(const struct weir_dispatch_config *config,
@@ -62,7 +63,8 @@ void weir_dispatch_destroy(struct weir_dispatch **self);
 void weir_dispatch_event(struct weir_dispatch *self, struct weir_event *event);
 /* PEER_GONE. For a worker, `lost` follows; for a router nothing does. */
 void weir_dispatch_gone(struct weir_dispatch *self, uint64_t peer, const struct weir_now *now);
-/* Silent peers, breaker probes, withdrawn suspects; call each turn. Returns when to be called next. */
+/* Silent peers, breaker probes, withdrawn suspects; call each turn. Returns when to be called next.
+ */
 int64_t weir_dispatch_tick(struct weir_dispatch *self, const struct weir_now *now);
 
 /* Who takes the next delivery of a group. */
@@ -73,10 +75,11 @@ struct weir_offer {
     bool whole;        /* nothing is outstanding there: one message of any size may pass */
     bool router;       /* the peer is a router: it splits further */
 };
-/* The peer with the most free credit per message outstanding, breakers heeded (an open one is offered
- * a probe of one message when it is due). `alone`: for a suspect: a worker that holds nothing, or a
- * router; while it is out that worker is offered nothing else. False: nobody has room; the group is
- * then announced as WAITING, once, to all that serve it, and `room` follows when that changes. */
+/* The peer with the most free credit per message outstanding, breakers heeded (an open one is
+ * offered a probe of one message when it is due). `alone`: for a suspect: a worker that holds
+ * nothing, or a router; while it is out that worker is offered nothing else. False: nobody has
+ * room; the group is then announced as WAITING, once, to all that serve it, and `room` follows when
+ * that changes. */
 bool weir_dispatch_offer(struct weir_dispatch *self, const char *group, bool alone,
                          const struct weir_now *now, struct weir_offer *offer);
 

@@ -11,16 +11,16 @@ struct weir_intake;
 
 /* A batch that was checked and is next in its producer's order. */
 struct weir_put {
-    uint64_t ticket;          /* names it until it is answered */
-    struct weir_batch_header header; /* points into header_frame */
+    uint64_t ticket;                             /* names it until it is answered */
+    struct weir_batch_header header;             /* points into header_frame */
     struct weir_bytes header_frame, index, body; /* owned by the put; may be moved out */
 };
 
 /* What accept says when it does not take a batch. */
 struct weir_turned_away {
-    uint64_t retry_ms;        /* for BUSY */
-    const char *code;         /* for REFUSED: WEIR_CODE_… */
-    struct weir_error error;  /* the text of either */
+    uint64_t retry_ms;       /* for BUSY */
+    const char *code;        /* for REFUSED: WEIR_CODE_… */
+    struct weir_error error; /* the text of either */
 };
 
 struct weir_intake_owner {

@@ -11,7 +11,8 @@ struct weir_job_lease;
 struct weir_job_lease *weir_job_lease_new(int64_t deadline_ns);
 struct weir_job_lease *weir_job_lease_ref(struct weir_job_lease *self);
 void weir_job_lease_drop(struct weir_job_lease **self);
-void weir_job_lease_push(struct weir_job_lease *self, int64_t deadline_ns); /* 0: the lease is lost */
+void weir_job_lease_push(struct weir_job_lease *self,
+                         int64_t deadline_ns); /* 0: the lease is lost */
 int64_t weir_job_lease_deadline(const struct weir_job_lease *self);
 
 /* Release all that a job owns. */

@@ -1,5 +1,5 @@
-/* The role machines: everything that Weir decides, as events in and host calls out. Each _new gives a
- * `struct weir_role` whose first event is START; `weir_role_destroy` ends it. Configurations are
+/* The role machines: everything that Weir decides, as events in and host calls out. Each _new gives
+ * a `struct weir_role` whose first event is START; `weir_role_destroy` ends it. Configurations are
  * copied. Machines are single-threaded: one turn at a time. */
 #ifndef WEIR_CORE_ROLES_H
 #define WEIR_CORE_ROLES_H
@@ -14,11 +14,11 @@ void weir_role_destroy(struct weir_role **self);
 struct weir_ventilator_config {
     const char *name;
     enum weir_fsync fsync;
-    uint64_t spool_bytes_max;        /* 0: unbounded */
+    uint64_t spool_bytes_max; /* 0: unbounded */
     const struct weir_group_policy *groups;
     uint32_t group_count;
     bool dynamic_groups;
-    bool dead_letters;               /* there is a collector; else the dead stay as DYING rows */
+    bool dead_letters; /* there is a collector; else the dead stay as DYING rows */
     int64_t idempotency_window_ms;
     uint32_t idempotency_count_max;
 };
@@ -40,16 +40,16 @@ struct weir_role *weir_relay_new(const struct weir_relay_config *config,
 struct weir_worker_config {
     const char *name;
     const char *group;
-    const char *const *topics;       /* dynamic group: its patterns; NULL: the group is declared */
+    const char *const *topics; /* dynamic group: its patterns; NULL: the group is declared */
     uint32_t topic_count;
-    const char *from;                /* dynamic group: "now" or "earliest" */
+    const char *from; /* dynamic group: "now" or "earliest" */
     uint32_t upstream_count;
-    bool results;                    /* hand results on before the ack */
-    const char *result_topic;        /* topic of the results; NULL: the message's own */
-    uint32_t concurrency;            /* jobs at once */
-    uint32_t prefetch;               /* messages held at most, running ones included */
+    bool results;             /* hand results on before the ack */
+    const char *result_topic; /* topic of the results; NULL: the message's own */
+    uint32_t concurrency;     /* jobs at once */
+    uint32_t prefetch;        /* messages held at most, running ones included */
     uint64_t prefetch_bytes;
-    uint32_t job_messages_max;       /* 1 for executors that take one message a job */
+    uint32_t job_messages_max; /* 1 for executors that take one message a job */
 };
 struct weir_role *weir_worker_new(const struct weir_worker_config *config,
                                   const struct weir_host *host, uint64_t seed);
@@ -57,13 +57,14 @@ struct weir_role *weir_worker_new(const struct weir_worker_config *config,
 /* Sink and dead-letter collector: Submit server (WEIR_PORT_SUBMIT) over HOLD requests, admin. */
 struct weir_holder_config {
     const char *name;
-    const char *role;                /* "sink" or "dlq" */
-    uint16_t tag;                    /* its own, for the OKs */
+    const char *role; /* "sink" or "dlq" */
+    uint16_t tag;     /* its own, for the OKs */
     enum weir_fsync fsync;
 };
 /* `producers` are those its store remembers. */
 struct weir_role *weir_holder_new(const struct weir_holder_config *config,
-                                  const struct weir_producer_row *producers, uint32_t producer_count,
-                                  uint64_t next_sequence, const struct weir_host *host, uint64_t seed);
+                                  const struct weir_producer_row *producers,
+                                  uint32_t producer_count, uint64_t next_sequence,
+                                  const struct weir_host *host, uint64_t seed);
 
 #endif

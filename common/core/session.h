@@ -1,6 +1,6 @@
-/* The client side of the dispatch protocol: one connection upwards, of a worker or a relay. Keeps the
- * session alive over reconnects: READY, WELCOME, JOIN and CREDIT are said again when the link comes
- * up or the server says not-ready. */
+/* The client side of the dispatch protocol: one connection upwards, of a worker or a relay. Keeps
+ * the session alive over reconnects: READY, WELCOME, JOIN and CREDIT are said again when the link
+ * comes up or the server says not-ready. */
 #ifndef WEIR_CORE_SESSION_H
 #define WEIR_CORE_SESSION_H
 
@@ -30,9 +30,9 @@ struct weir_session_owner {
 
 struct weir_session_config {
     uint32_t port;
-    const char *name;  /* of the node; copied */
-    const char *role;  /* "worker" or "router" */
-    uint64_t worker;   /* a worker's own number; 0 for a relay */
+    const char *name; /* of the node; copied */
+    const char *role; /* "worker" or "router" */
+    uint64_t worker;  /* a worker's own number; 0 for a relay */
 };
 
 struct weir_session *weir_session_new(const struct weir_session_config *config,
@@ -42,8 +42,8 @@ void weir_session_destroy(struct weir_session **self);
 
 /* MESSAGE, LINK_UP and LINK_DOWN events of its port. */
 void weir_session_event(struct weir_session *self, struct weir_event *event);
-/* Missed echoes: a server silent for WEIR_PEER_SILENCE_MS is probed with READY anew. Returns when to
- * be called next. */
+/* Missed echoes: a server silent for WEIR_PEER_SILENCE_MS is probed with READY anew. Returns when
+ * to be called next. */
 int64_t weir_session_tick(struct weir_session *self, const struct weir_now *now);
 
 bool weir_session_open(const struct weir_session *self); /* WELCOME has come */

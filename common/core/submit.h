@@ -1,5 +1,5 @@
-/* The client side of the submit protocol: a window of numbered batches over one client port. Used by
- * the producer library, a worker's results and a ventilator's dead letters.
+/* The client side of the submit protocol: a window of numbered batches over one client port. Used
+ * by the producer library, a worker's results and a ventilator's dead letters.
  *
  * A batch stays here until it is answered; it is sent again, in order and under its number, after a
  * reconnect, after BUSY and after REFUSED order. */
@@ -15,8 +15,8 @@ struct weir_submit;
 /* How one batch ended. */
 struct weir_submitted {
     uint64_t number;
-    void *arg;                /* as given to weir_submit_send */
-    int status;               /* 0, or WEIR_EREFUSED */
+    void *arg;                         /* as given to weir_submit_send */
+    int status;                        /* 0, or WEIR_EREFUSED */
     const struct weir_control *answer; /* OK or REFUSED; valid during the call */
 };
 

@@ -8,7 +8,8 @@
  *             [payload, key, headers, idempotency-key, origin]
  *           of which everything after the payload may be nil or, at the end, absent
  *
- * Hashes are the first 8 (16) bytes of SHA-256, read as they stand; a key's as little-endian u64. */
+ * Hashes are the first 8 (16) bytes of SHA-256, read as they stand; a key's as little-endian u64.
+ */
 #ifndef WEIR_WIRE_BATCH_H
 #define WEIR_WIRE_BATCH_H
 
@@ -35,7 +36,7 @@ struct weir_batch_header {
     uint32_t count;
     int64_t created_ms;
     uint8_t producer[16];
-    uint64_t number; /* 1, 2, 3 … of this producer */
+    uint64_t number;  /* 1, 2, 3 … of this producer */
     int64_t delay_ms; /* 0: none */
     int64_t ttl_ms;   /* 0: none */
     uint32_t flags;
@@ -45,9 +46,9 @@ struct weir_batch_header {
 int weir_batch_header_decode(const struct weir_bytes *frame, struct weir_batch_header *header,
                              struct weir_error *error);
 
-/* Check a whole batch as it comes from a peer: the header, that the index has `count` entries of the
- * width its flags ask for, that their lengths add up to the body, and the limits. Message bodies are
- * not looked into. */
+/* Check a whole batch as it comes from a peer: the header, that the index has `count` entries of
+ * the width its flags ask for, that their lengths add up to the body, and the limits. Message
+ * bodies are not looked into. */
 int weir_batch_check(const struct weir_bytes *header_frame, const struct weir_bytes *index,
                      const struct weir_bytes *body, struct weir_batch_header *header,
                      struct weir_error *error);
@@ -106,9 +107,9 @@ struct weir_origin {
     uint32_t topic_bytes;
     const char *group;
     uint32_t group_bytes;
-    uint32_t death;   /* of a result: deaths so far; of a dead letter: this death's number, from 1 */
+    uint32_t death; /* of a result: deaths so far; of a dead letter: this death's number, from 1 */
     uint32_t attempt;
-    uint32_t reason;  /* enum weir_reason; 0 in a result */
+    uint32_t reason;           /* enum weir_reason; 0 in a result */
     struct weir_bytes history; /* borrowed; empty: none */
 };
 
@@ -119,8 +120,8 @@ struct weir_header_pair {
     uint32_t value_bytes;
 };
 
-/* One message, decoded. Everything points into the body it was decoded from (headers' array excepted:
- * that lives in the struct). */
+/* One message, decoded. Everything points into the body it was decoded from (headers' array
+ * excepted: that lives in the struct). */
 struct weir_message_view {
     const uint8_t *payload;
     size_t payload_bytes;

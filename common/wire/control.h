@@ -1,8 +1,9 @@
 /* The control frame: the first frame of every message on the wire. A msgpack array
  *   [verb, {field: value, …}]
  * with the verb and the fields' names as short strings. Which verb has which fields, of which type
- * and range, is one table (control_table.h); the decoder, the encoder and docs/protocol.md's tables
- * all come from it. A field that is not known is skipped, so that later versions may add some. */
+ * and range, is one table (control_fields.def, control_verbs.def); the decoder, the encoder and
+ * docs/protocol.md's tables all come from it. A field that is not known is skipped, so that later
+ * versions may add some. */
 #ifndef WEIR_WIRE_CONTROL_H
 #define WEIR_WIRE_CONTROL_H
 
@@ -16,14 +17,14 @@
 
 enum weir_verb {
     /* submit */
-    WEIR_VERB_PUT = 1,   /* + batch (3 frames) */
+    WEIR_VERB_PUT = 1, /* + batch (3 frames) */
     WEIR_VERB_OK,
     WEIR_VERB_BUSY,
     WEIR_VERB_REFUSED,
     /* dispatch */
-    WEIR_VERB_READY,     /* client → server: here I am, this I hold */
-    WEIR_VERB_WELCOME,   /* server → client */
-    WEIR_VERB_JOIN,      /* client → server: I serve a group that may be new */
+    WEIR_VERB_READY,   /* client → server: here I am, this I hold */
+    WEIR_VERB_WELCOME, /* server → client */
+    WEIR_VERB_JOIN,    /* client → server: I serve a group that may be new */
     WEIR_VERB_JOINED,
     WEIR_VERB_CREDIT,    /* client → server: cumulative limit */
     WEIR_VERB_CREDITED,  /* server → client: answer to a limit that went down */
@@ -37,14 +38,14 @@ enum weir_verb {
     WEIR_VERB_LOST,      /* router → ventilator: this worker is gone, it held these */
     WEIR_VERB_BYE,       /* either way: I leave; whatever I hold is released */
     /* both */
-    WEIR_VERB_ERROR,     /* server → client: what was wrong with your frame */
+    WEIR_VERB_ERROR, /* server → client: what was wrong with your frame */
     /* admin */
     WEIR_VERB_STATS,
-    WEIR_VERB_STATUS,    /* of one id */
-    WEIR_VERB_LIST,      /* messages of a group in a state */
-    WEIR_VERB_GROUP,     /* pause, resume, remove */
+    WEIR_VERB_STATUS, /* of one id */
+    WEIR_VERB_LIST,   /* messages of a group in a state */
+    WEIR_VERB_GROUP,  /* pause, resume, remove */
     WEIR_VERB_DRAIN,
-    WEIR_VERB_ANSWER,    /* + one frame: msgpack map */
+    WEIR_VERB_ANSWER, /* + one frame: msgpack map */
     WEIR_VERB_COUNT,
 };
 
@@ -58,24 +59,24 @@ struct weir_lease_ref {
 
 struct weir_ack {
     struct weir_lease_ref lease;
-    uint32_t outcome;        /* enum weir_outcome */
-    int64_t delay_ms;        /* -1: none asked for */
-    const char *error;       /* not NUL-terminated; NULL: none */
+    uint32_t outcome;  /* enum weir_outcome */
+    int64_t delay_ms;  /* -1: none asked for */
+    const char *error; /* not NUL-terminated; NULL: none */
     uint32_t error_bytes;
 };
 
 /* One slice of a DELIVER. */
 struct weir_slice_info {
-    uint32_t index;     /* of its first message in the delivery */
+    uint32_t index; /* of its first message in the delivery */
     uint32_t count;
-    uint64_t sequence;  /* of its first message; the others follow without a gap */
-    int64_t time_ms;    /* accepted */
-    uint32_t attempt;   /* from 1 */
-    uint32_t death;     /* deaths so far */
+    uint64_t sequence; /* of its first message; the others follow without a gap */
+    int64_t time_ms;   /* accepted */
+    uint32_t attempt;  /* from 1 */
+    uint32_t death;    /* deaths so far */
 };
 
 struct weir_duplicate {
-    uint32_t index; /* in the batch */
+    uint32_t index;            /* in the batch */
     uint8_t id[WEIR_ID_BYTES]; /* of the original */
 };
 
@@ -97,7 +98,7 @@ struct weir_control {
     uint64_t retry_ms;
     uint64_t incarnation;
     uint64_t delivery;
-    uint64_t worker;      /* random for each start of a worker */
+    uint64_t worker; /* random for each start of a worker */
     uint64_t serial;
     uint64_t messages;
     uint64_t bytes;
@@ -107,22 +108,22 @@ struct weir_control {
     uint64_t start;
     uint64_t after;
     uint64_t limit;
-    uint64_t ordered;     /* 0 or 1 */
-    uint64_t alone;       /* 0 or 1 */
+    uint64_t ordered; /* 0 or 1 */
+    uint64_t alone;   /* 0 or 1 */
     struct weir_text name;
-    struct weir_text role;       /* "worker" or "router" */
+    struct weir_text role; /* "worker" or "router" */
     struct weir_text group;
     struct weir_text code;
     struct weir_text text;
     struct weir_text durability; /* "always", "interval", "never" */
     struct weir_text state;
-    struct weir_text from;       /* JOIN: "now" or "earliest" */
+    struct weir_text from; /* JOIN: "now" or "earliest" */
     struct weir_text action;
     uint8_t uuid[16];
     uint8_t id[WEIR_ID_BYTES];
-    struct weir_text *topics;    /* arrays: owned by the control */
+    struct weir_text *topics; /* arrays: owned by the control */
     uint32_t topic_count;
-    struct weir_lease_ref *leases;  /* held: READY, HEARTBEAT, LOST; named: BEGIN, GO, EXTEND */
+    struct weir_lease_ref *leases; /* held: READY, HEARTBEAT, LOST; named: BEGIN, GO, EXTEND */
     uint32_t lease_count;
     struct weir_lease_ref *running; /* HEARTBEAT: of the held ones, these handlers run */
     uint32_t running_count;
@@ -136,9 +137,9 @@ struct weir_control {
 
 enum weir_field {
 #define X(name, key, type, ...) WEIR_FIELD_##name,
-#include <wire/control_fields.h>
+#include <wire/control_fields.def>
 #undef X
-    WEIR_FIELD_COUNT,
+    WEIR_FIELDS_END,
 };
 
 #define WEIR_HAS(control, field) (((control)->has >> WEIR_FIELD_##field) & 1u)
@@ -158,18 +159,19 @@ struct weir_bytes weir_control_encode(const struct weir_control *control);
 struct weir_text weir_text_of(const char *text);
 const char *weir_verb_name(enum weir_verb verb);
 
-/* The codes of REFUSED and ERROR, as strings on the wire. docs/protocol.md says what each asks for. */
-#define WEIR_CODE_MALFORMED "malformed"       /* a frame does not parse */
+/* The codes of REFUSED and ERROR, as strings on the wire. docs/protocol.md says what each asks for.
+ */
+#define WEIR_CODE_MALFORMED "malformed" /* a frame does not parse */
 #define WEIR_CODE_VERSION "version"
-#define WEIR_CODE_NOT_READY "not-ready"       /* READY first */
-#define WEIR_CODE_UNEXPECTED "unexpected"     /* this verb does not belong here */
-#define WEIR_CODE_ORDER "order"               /* PUT: another number is expected: `number` */
+#define WEIR_CODE_NOT_READY "not-ready"   /* READY first */
+#define WEIR_CODE_UNEXPECTED "unexpected" /* this verb does not belong here */
+#define WEIR_CODE_ORDER "order"           /* PUT: another number is expected: `number` */
 #define WEIR_CODE_LIMIT "limit"
-#define WEIR_CODE_STORAGE "storage"           /* cannot be kept; the node is about to end */
+#define WEIR_CODE_STORAGE "storage" /* cannot be kept; the node is about to end */
 #define WEIR_CODE_DRAINING "draining"
-#define WEIR_CODE_GROUP "group"               /* no such group, or the same with other topics */
-#define WEIR_CODE_REPLAY "replay"             /* not a dead letter of this stream */
-#define WEIR_CODE_TAG "tag"                   /* another spool is known under this tag */
+#define WEIR_CODE_GROUP "group"   /* no such group, or the same with other topics */
+#define WEIR_CODE_REPLAY "replay" /* not a dead letter of this stream */
+#define WEIR_CODE_TAG "tag"       /* another spool is known under this tag */
 
 /* Writing an ANSWER's map, and reading one. */
 struct weir_packer; /* growing msgpack buffer */
