@@ -19,7 +19,7 @@
 #define WEIR_TOPIC_PATTERNS_MAX 64u   /* of one group */
 
 /* Control frames. */
-#define WEIR_CONTROL_BYTES_MAX (1u << 20)
+#define WEIR_CONTROL_BYTES_MAX (2u << 20)
 #define WEIR_SLICES_MAX 256u  /* of one delivery */
 #define WEIR_LEASES_MAX 4096u /* entries in one READY, HEARTBEAT, LOST … */
 #define WEIR_ACKS_MAX 4096u   /* entries in one ACK */
@@ -41,10 +41,11 @@
 #define WEIR_COPIED_BYTES_MAX (256u << 20) /* payloads copied out of the log */
 #define WEIR_TOMBSTONES_MAX 100000u        /* a group */
 #define WEIR_STORE_REQUESTS_MAX 4096u
-#define WEIR_INTAKE_BYTES_MAX (64u << 20) /* batches on their way to the disk */
-#define WEIR_PRODUCER_WINDOW_MAX 16u      /* PUTs of one producer without an answer */
-#define WEIR_PRODUCER_WINDOW 8u           /* the same, as our own producers do it */
-#define WEIR_ADMIN_LIST_MAX 1000u         /* rows of one listing */
+#define WEIR_INTAKE_BYTES_MAX (64u << 20)   /* batches on their way to the disk */
+#define WEIR_PRODUCER_WINDOW_MAX 16u        /* PUTs of one producer without an answer */
+#define WEIR_PRODUCER_WINDOW 8u             /* the same, as our own producers do it */
+#define WEIR_DUPLICATES_KEPT_MAX (1u << 20) /* in answers that may have to be repeated */
+#define WEIR_ADMIN_LIST_MAX 1000u           /* rows of one listing */
 
 /* Times. */
 #define WEIR_FLUSH_MS 50
@@ -58,5 +59,7 @@
 _Static_assert(WEIR_MESSAGE_BYTES_MAX <= WEIR_BATCH_BYTES_MAX, "a message fits into a batch");
 _Static_assert(WEIR_LEASE_MS > 4 * WEIR_HEARTBEAT_MS, "a lease outlives lost heartbeats");
 _Static_assert(WEIR_LEASES_MAX * 48u <= WEIR_CONTROL_BYTES_MAX, "leases fit a control frame");
+_Static_assert(WEIR_BATCH_MESSAGES_MAX * 24u + 1024u <= WEIR_CONTROL_BYTES_MAX,
+               "a batch's duplicates fit a control frame");
 
 #endif

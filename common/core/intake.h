@@ -14,6 +14,9 @@ struct weir_put {
     uint64_t ticket;                             /* names it until it is answered */
     struct weir_batch_header header;             /* points into header_frame */
     struct weir_bytes header_frame, index, body; /* owned by the put; may be moved out */
+    /* For weir_intake_row: accept may say here what the OK will say. */
+    uint64_t first;
+    int64_t time_ms;
 };
 
 /* What accept says when it does not take a batch. */
@@ -49,10 +52,15 @@ void weir_intake_gone(struct weir_intake *self, uint64_t peer);
 void weir_intake_answer(struct weir_intake *self, uint64_t ticket, uint64_t first, uint32_t count,
                         int64_t time_ms, const struct weir_duplicate *duplicates,
                         uint32_t duplicate_count, const struct weir_now *now);
-/* The producer's row as it is with everything accepted so far (to be stored with it); false: not
- * known. */
+/* The producer's row as of its newest answered batch with nothing unanswered ahead of it: what may
+ * be stored apart from the batches, at any time; false: not known. */
 bool weir_intake_producer(const struct weir_intake *self, const uint8_t id[WEIR_PRODUCER_BYTES],
                           struct weir_producer_row *row);
+/* From within accept, when batch and row become durable together, in the order of acceptance: the
+ * row as it will be with this batch and everything accepted before it. Needs `first` and `time_ms`
+ * in every put. */
+void weir_intake_row(const struct weir_intake *self, const struct weir_put *put,
+                     struct weir_producer_row *row);
 /* Forget producers silent since before. Returns how many. */
 uint32_t weir_intake_expire(struct weir_intake *self, int64_t before_ms);
 /* From now on everything is answered REFUSED with this code and text (draining, storage failed). */
