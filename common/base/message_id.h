@@ -5,9 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-
-#define WEIR_ID_BYTES 16
-#define WEIR_ID_TEXT_BYTES 27 /* with the final NUL */
+#include <weir/types.h> /* WEIR_ID_BYTES, WEIR_ID_TEXT_BYTES */
 
 struct weir_id {
     int64_t time_ms; /* 0 … 2^48 - 1 */

@@ -6,21 +6,12 @@
 #include <base/limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <weir/types.h> /* enum weir_outcome, as ACK carries it; enum weir_fsync */
 
 enum weir_order { WEIR_ORDER_NONE, WEIR_ORDER_KEY };
 enum weir_delivery_mode { WEIR_AT_LEAST_ONCE, WEIR_AT_MOST_ONCE };
 enum weir_on_full { WEIR_ON_FULL_REFUSE, WEIR_ON_FULL_DEAD_LETTER, WEIR_ON_FULL_DROP };
 enum weir_start { WEIR_START_NOW, WEIR_START_EARLIEST };
-enum weir_fsync { WEIR_FSYNC_ALWAYS, WEIR_FSYNC_INTERVAL, WEIR_FSYNC_NEVER };
-
-/* How a handler ended, as ACK carries it. */
-enum weir_outcome {
-    WEIR_DONE = 0,
-    WEIR_RETRY = 1,       /* failed; counts as an attempt */
-    WEIR_REJECT = 2,      /* can never work: dead at once */
-    WEIR_RELEASE = 3,     /* given back untouched; does not count */
-    WEIR_UNAVAILABLE = 4, /* a release that also tells the breaker */
-};
 
 /* Why a message died. */
 enum weir_reason {

@@ -6,6 +6,8 @@
 #ifndef WEIR_ERRORS_H
 #define WEIR_ERRORS_H
 
+#include <weir/types.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -43,7 +45,7 @@ struct weir_error {
 };
 
 /* The general text of a code, such as "over a limit". A static string; never NULL. */
-const char *weir_strerror(int code);
+WEIR_API const char *weir_strerror(int code);
 
 #ifdef __cplusplus
 }
