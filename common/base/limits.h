@@ -41,6 +41,7 @@
 #define WEIR_COPIED_BYTES_MAX (256u << 20) /* payloads copied out of the log */
 #define WEIR_TOMBSTONES_MAX 100000u        /* a group */
 #define WEIR_STORE_REQUESTS_MAX 4096u
+#define WEIR_QUERY_BYTES_MAX (16u << 20)    /* payloads and histories in one QUERY's answer */
 #define WEIR_INTAKE_BYTES_MAX (64u << 20)   /* batches on their way to the disk */
 #define WEIR_PRODUCER_WINDOW_MAX 16u        /* PUTs of one producer without an answer */
 #define WEIR_PRODUCER_WINDOW 8u             /* the same, as our own producers do it */

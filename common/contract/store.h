@@ -1,14 +1,18 @@
 /* The store's contract: what a holder asks of its storage. Two implementations pass one conformance
  * suite: files (common/store) and memory (for tests and the simulator).
  *
- * A request is handed over and ends later with exactly one result that bears its id. Order:
- *   - APPENDs end in the order of their submission, each only when it is durable (as `fsync` says);
- *   - APPLY, QUERY and HOLD are carried out in the order of their submission, so that a QUERY sees
- *     every APPLY handed over before it;
- *   - READ sees every append that has ended.
+ * A request is handed over and ends later with exactly one result that bears its id. At most
+ * WEIR_STORE_REQUESTS_MAX are outstanding (handed over, result not taken yet). Order:
+ *   - APPENDs end in the order of their submission, each only when it is durable (as `fsync` says).
+ *     Their sequences ascend; numbers may be left out, but never go back;
+ *   - APPLY, QUERY, TRIM and HOLD are carried out in the order of their submission, so that a QUERY
+ *     sees every APPLY handed over before it;
+ *   - READ sees every append that has ended, and none that has not.
  * A result with status != 0 from APPEND, APPLY or HOLD is final: the store takes no more requests
  * of these kinds, and the role stops answering OK and ends. The one exception is WEIR_EFULL:
- * nothing was written, and the request may be repeated later. */
+ * nothing was written, and the request may be repeated later. An APPEND that ends EFULL takes with
+ * it every APPEND that was handed over before its result was taken (poll), so the next one may use
+ * its sequences again. */
 #ifndef WEIR_CONTRACT_STORE_H
 #define WEIR_CONTRACT_STORE_H
 
@@ -131,13 +135,15 @@ enum weir_op_type {
     WEIR_OP_CHUNK_PUT,      /* number, chunk, bits: bit set = settled */
     WEIR_OP_CHUNK_TRIM,     /* number, chunk: forget chunks below it */
     WEIR_OP_ROW_PUT,        /* row: insert or replace by (group, sequence); a row without payload
-                               leaves a stored payload alone */
-    WEIR_OP_ROW_COPY,       /* row: only group, sequence and payload: add the payload */
+                               leaves a stored payload alone, but a tombstone keeps none */
+    WEIR_OP_ROW_COPY,       /* row: only group, sequence and payload: add the payload to the row
+                               that is there, if one is */
     WEIR_OP_ROW_DROP,       /* number, sequence */
-    WEIR_OP_TOMBSTONE_TRIM, /* number, count: keep the newest `count` tombstones */
+    WEIR_OP_TOMBSTONE_TRIM, /* number, count: keep the `count` tombstones of the highest sequences
+                             */
     WEIR_OP_PRODUCER_PUT,   /* producer */
     WEIR_OP_PRODUCER_TRIM,  /* time_ms: forget those last seen before */
-    WEIR_OP_IDEM_PUT,       /* idem */
+    WEIR_OP_IDEM_PUT,       /* idem: insert or replace by sequence */
     WEIR_OP_IDEM_TRIM,      /* sequence: forget keys of messages below */
     WEIR_OP_ABSORBED,       /* sequence: every record up to it has left its traces in the state */
 };
@@ -163,10 +169,12 @@ enum weir_store_kind {
     WEIR_STORE_READ,   /* sequence, bytes_max */
     WEIR_STORE_APPLY,  /* ops */
     WEIR_STORE_QUERY,  /* query, number, sequence, time_ms, key_hash, count */
-    WEIR_STORE_TRIM,   /* sequence: no record wholly below it is needed any more */
-    WEIR_STORE_HOLD,   /* sink, dlq: a batch to be written for good: record, producer */
+    WEIR_STORE_TRIM, /* sequence: no record wholly below it is needed any more. What the last APPLY
+                        did not absorb stays all the same */
+    WEIR_STORE_HOLD, /* sink, dlq: a batch to be written for good: record, producer */
 };
 
+/* Rows come with history and payload, but from LIST and UNCOPIED without payload. */
 enum weir_query {
     WEIR_QUERY_DUE, /* rows of group `number` in DEFERRED with due_ms <= time_ms, earliest first */
     WEIR_QUERY_DYING,    /* rows of any group in DYING with due_ms <= time_ms, earliest first */
@@ -205,6 +213,7 @@ struct weir_store_result {
     uint32_t record_count;
     struct weir_row *rows; /* QUERY; owned */
     uint32_t row_count;
+    bool more;           /* QUERY: `count` or WEIR_QUERY_BYTES_MAX cut the answer short */
     uint32_t duplicates; /* HOLD: messages that were there already */
     /* Any kind: how full the spool is now, and where its oldest segment ends. */
     uint64_t used_bytes;
