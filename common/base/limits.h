@@ -56,6 +56,8 @@
 #define WEIR_LEASE_DURABLE_MS 1000 /* older leases are part of the state */
 #define WEIR_PRODUCER_EXPIRE_MS (24 * 3600 * 1000)
 #define WEIR_DRAIN_MS 30000
+#define WEIR_SUBMIT_REPEAT_MS 5000 /* a PUT is repeated after this silence, twice that, … */
+#define WEIR_SUBMIT_REPEAT_MAX_MS 60000
 
 _Static_assert(WEIR_MESSAGE_BYTES_MAX <= WEIR_BATCH_BYTES_MAX, "a message fits into a batch");
 _Static_assert(WEIR_LEASE_MS > 4 * WEIR_HEARTBEAT_MS, "a lease outlives lost heartbeats");

@@ -1,5 +1,9 @@
 /* The server side of the submit protocol: producers, the order of their numbers, repeats, and the
- * answers. Shared by the ventilator and the holders (sink, dlq), which say what accepting means. */
+ * answers. Shared by the ventilator and the holders (sink, dlq), which say what accepting means.
+ *
+ * A producer's next number is the one after the last accepted, or what its PUT names as the oldest
+ * it has no answer for (`first`), whichever is higher; for a producer not known here, that or 1.
+ * Any other number that is not a repeat gets REFUSED order with the number expected. */
 #ifndef WEIR_CORE_INTAKE_H
 #define WEIR_CORE_INTAKE_H
 
@@ -28,8 +32,9 @@ struct weir_turned_away {
 
 struct weir_intake_owner {
     void *self;
-    /* Take the batch: return 0, and call weir_intake_answer with its ticket once it is durable; or
-     * WEIR_EBUSY or WEIR_EREFUSED with `away` filled: its number then counts as not accepted. */
+    /* Take the batch: return 0, and call weir_intake_answer with its ticket once it is durable
+     * (from within accept, too, when it is already); or WEIR_EBUSY or WEIR_EREFUSED with `away`
+     * filled: its number then counts as not accepted. */
     int (*accept)(void *self, struct weir_put *put, struct weir_turned_away *away,
                   const struct weir_now *now);
 };

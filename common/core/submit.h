@@ -2,7 +2,8 @@
  * by the producer library, a worker's results and a ventilator's dead letters.
  *
  * A batch stays here until it is answered; it is sent again, in order and under its number, after a
- * reconnect, after BUSY and after REFUSED order. */
+ * reconnect, after BUSY, after REFUSED order, draining or storage (nothing is wrong with the batch
+ * then), and after long silence. Any other REFUSED, and an ERROR that names its number, ends it. */
 #ifndef WEIR_CORE_SUBMIT_H
 #define WEIR_CORE_SUBMIT_H
 
@@ -17,11 +18,12 @@ struct weir_submitted {
     uint64_t number;
     void *arg;                         /* as given to weir_submit_send */
     int status;                        /* 0, or WEIR_EREFUSED */
-    const struct weir_control *answer; /* OK or REFUSED; valid during the call */
+    const struct weir_control *answer; /* OK; else REFUSED or ERROR. Valid during the call */
 };
 
 struct weir_submit_owner {
     void *self;
+    /* In the order of the numbers. May send the next batch; must not destroy the submit. */
     void (*submitted)(void *self, const struct weir_submitted *submitted,
                       const struct weir_now *now);
     /* BUSY was answered (true), or work goes on (false): for messages to a person. */
@@ -31,6 +33,7 @@ struct weir_submit_owner {
 struct weir_submit *weir_submit_new(uint32_t port, const uint8_t producer[16], uint32_t window,
                                     const struct weir_submit_owner *owner,
                                     const struct weir_host *host);
+/* Drops what is unanswered, without a word: the args are the owner's to look after. */
 void weir_submit_destroy(struct weir_submit **self);
 const uint8_t *weir_submit_producer(const struct weir_submit *self);
 
