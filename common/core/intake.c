@@ -604,6 +604,19 @@ void weir_intake_answer(struct weir_intake *self, uint64_t ticket, uint64_t firs
     say_ok(self, producer->peer, &said, duplicates, duplicate_count);
 }
 
+void weir_intake_withdraw(struct weir_intake *self, uint64_t ticket, uint64_t retry_ms,
+                          const char *text)
+{
+    struct pending *pending = pending_find(self, ticket);
+    WEIR_ASSERT(pending);
+    struct producer *producer = pending->producer;
+    const uint64_t number = pending->said.number;
+    if (producer->accepted >= number)
+        producer->accepted = number - 1;
+    pending_destroy(self, pending);
+    say_busy(self, producer->peer, number, retry_ms, text);
+}
+
 void weir_intake_close(struct weir_intake *self, const char *code, const char *text)
 {
     free(self->close_code);

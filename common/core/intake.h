@@ -57,6 +57,11 @@ void weir_intake_gone(struct weir_intake *self, uint64_t peer);
 void weir_intake_answer(struct weir_intake *self, uint64_t ticket, uint64_t first, uint32_t count,
                         int64_t time_ms, const struct weir_duplicate *duplicates,
                         uint32_t duplicate_count, const struct weir_now *now);
+/* An accepted batch could not be stored after all, and nothing of it was (EFULL): its number counts
+ * as not accepted again, and its producer is told BUSY. To be called for everything accepted behind
+ * it, too. */
+void weir_intake_withdraw(struct weir_intake *self, uint64_t ticket, uint64_t retry_ms,
+                          const char *text);
 /* The producer's row as of its newest answered batch with nothing unanswered ahead of it: what may
  * be stored apart from the batches, at any time; false: not known. */
 bool weir_intake_producer(const struct weir_intake *self, const uint8_t id[WEIR_PRODUCER_BYTES],
