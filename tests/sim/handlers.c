@@ -1,0 +1,228 @@
+/* The executor of a simulated worker, and what its handlers do. */
+#include "sim.h"
+#include <core/job_lease.h>
+#include <stdio.h>
+#include <string.h>
+#include <wire/batch.h>
+
+struct sim_job {
+    struct sim_job *next;
+    struct weir_job job;
+    uint32_t at;   /* the message in work */
+    size_t offset; /* of its body */
+    bool killed, over;
+};
+
+enum sim_behaviour sim_behaviour_of(const struct sim *sim, uint32_t message, uint32_t group)
+{
+    struct weir_random dice;
+    weir_random_seed(&dice, sim->seed * 1000003u + message * 31u + group);
+    uint64_t roll = weir_random_below(&dice, 100);
+    if (roll < 80)
+        return SIM_OK;
+    if (roll < 88)
+        return SIM_FAIL_ONCE;
+    if (roll < 90)
+        return SIM_FAIL_ALWAYS;
+    if (roll < 92)
+        return SIM_REJECT;
+    if (roll < 94)
+        return SIM_HANG_ONCE;
+    if (roll < 95)
+        return SIM_CRASH_ONCE;
+    return roll < 96 ? SIM_CRASH_ALWAYS : SIM_UNAVAILABLE_ONCE;
+}
+
+static struct sim_job *job_find(struct sim_process *process, uint64_t id)
+{
+    for (struct sim_job *job = process->jobs; job; job = job->next) {
+        if (job->job.id == id)
+            return job;
+    }
+    return NULL;
+}
+
+static void job_tell(struct sim_process *process, struct weir_handled handled)
+{
+    struct weir_event event = {.type = WEIR_EVENT_HANDLED, .handled = &handled};
+    uint64_t epoch = process->epoch;
+    sim_step(process, &event);
+    (void)epoch;
+    for (uint32_t i = 0; handled.outcomes && i < handled.outcome_count; i++) {
+        weir_bytes_drop(&handled.outcomes[i].error);
+        weir_bytes_drop(&handled.outcomes[i].result);
+    }
+    free(handled.outcomes);
+}
+
+static void job_free(struct sim_process *process, struct sim_job *job)
+{
+    for (struct sim_job **at = &process->jobs; *at; at = &(*at)->next) {
+        if (*at == job) {
+            *at = job->next;
+            break;
+        }
+    }
+    process->running--;
+    weir_job_fini(&job->job);
+    free(job);
+}
+
+static void job_end(struct sim_process *process, struct sim_job *job)
+{
+    uint64_t id = job->job.id;
+    job_free(process, job);
+    job_tell(process, (struct weir_handled){.type = WEIR_HANDLED_END, .job = id});
+}
+
+static void message_start(struct sim *sim, struct sim_process *process, void *arg, uint64_t number);
+static void message_end(struct sim *sim, struct sim_process *process, void *arg, uint64_t number);
+
+static struct sim_message *job_message(struct sim_process *process, struct sim_job *job,
+                                       struct weir_message_view *view)
+{
+    struct sim *sim = process->sim;
+    uint32_t width = (uint32_t)(job->job.index.size / job->job.count);
+    uint32_t length = weir_index_length(&job->job.index, width, job->at);
+    struct weir_error error = {0};
+    if (weir_message_decode(job->job.body.data + job->offset, length, view, &error) != 0) {
+        sim_fail(sim, "%s was given a message that does not parse: %s", process->name, error.text);
+        return NULL;
+    }
+    struct sim_message *message = sim_message_of(sim, view->payload, view->payload_bytes);
+    if (!message)
+        sim_fail(sim, "%s was given a message that nobody sent", process->name);
+    return message;
+}
+
+static void message_start(struct sim *sim, struct sim_process *process, void *arg, uint64_t number)
+{
+    (void)arg;
+    struct sim_job *job = process ? job_find(process, number) : NULL;
+    if (!job)
+        return;
+    if (job->at == job->job.count || job->killed ||
+        weir_job_lease_deadline(job->job.lease) <= sim_now(process).mono_ns) {
+        job_end(process, job);
+        return;
+    }
+    struct weir_message_view view;
+    struct sim_message *message = job_message(process, job, &view);
+    if (!message)
+        return;
+    sim_check_start(sim, process->group, message, &job->job, job->at);
+    message->in[process->group].starts++;
+    enum sim_behaviour behaviour = sim_behaviour_of(sim, message->number, process->group);
+    bool crashes = behaviour == SIM_CRASH_ALWAYS ||
+                   (behaviour == SIM_CRASH_ONCE && message->in[process->group].starts == 1);
+    sim_log(sim, process->name, "handles %u (sequence %llu, attempt %u, behaviour %d)",
+            message->number, (unsigned long long)(job->job.sequence + job->at), job->job.attempt,
+            (int)behaviour);
+    job_tell(process,
+             (struct weir_handled){.type = WEIR_HANDLED_STARTED, .job = number, .first = job->at});
+    bool hangs = behaviour == SIM_HANG_ONCE && job->job.attempt == 1 && job->job.timeout_ms > 0;
+    int64_t delay =
+        hangs ? job->job.timeout_ms * WEIR_NS_PER_MS : sim_delay(sim, 20 * WEIR_NS_PER_MS);
+    sim_at(sim, delay, process, message_end, NULL,
+           number * 4 + (crashes ? 1 : 0) + (hangs ? 2 : 0));
+}
+
+static void come_back(struct sim *sim, struct sim_process *process, void *arg, uint64_t number)
+{
+    (void)process;
+    (void)number;
+    (void)sim;
+    struct sim_process *worker = arg;
+    if (!worker->held_down)
+        sim_start(worker);
+}
+
+static struct weir_job_outcome outcome_of(const struct sim *sim, struct sim_process *process,
+                                          struct sim_message *message, const struct weir_job *job,
+                                          const struct weir_message_view *view, bool hung)
+{
+    static const char failure[] = "it did not work";
+    enum sim_behaviour behaviour = sim_behaviour_of(sim, message->number, process->group);
+    struct weir_job_outcome outcome = {.count = 1, .outcome = WEIR_DONE, .delay_ms = -1};
+    if (hung || (behaviour == SIM_FAIL_ONCE && job->attempt == 1) || behaviour == SIM_FAIL_ALWAYS)
+        outcome.outcome = WEIR_RETRY;
+    else if (behaviour == SIM_REJECT)
+        outcome.outcome = WEIR_REJECT;
+    else if (behaviour == SIM_UNAVAILABLE_ONCE && message->in[process->group].starts == 1)
+        outcome.outcome = WEIR_UNAVAILABLE;
+    if (outcome.outcome == WEIR_DONE) {
+        outcome.result = weir_bytes_copy(view->payload, view->payload_bytes);
+        message->in[process->group].handled = true;
+    } else {
+        outcome.error = weir_bytes_borrow(failure, sizeof failure - 1);
+        message->in[process->group].failures += outcome.outcome != WEIR_UNAVAILABLE;
+    }
+    return outcome;
+}
+
+static void message_end(struct sim *sim, struct sim_process *process, void *arg, uint64_t number)
+{
+    (void)arg;
+    struct sim_job *job = process ? job_find(process, number / 4) : NULL;
+    if (!job)
+        return;
+    if (number & 1) {
+        sim_log(sim, process->name, "is killed by its handler");
+        sim_crash(process);
+        sim_at(sim, 500 * WEIR_NS_PER_MS, NULL, come_back, process, 0);
+        return;
+    }
+    struct weir_message_view view;
+    struct sim_message *message = job_message(process, job, &view);
+    if (!message)
+        return;
+    struct weir_job_outcome *outcome = weir_zalloc(1, sizeof *outcome);
+    *outcome = outcome_of(sim, process, message, &job->job, &view, (number & 2) != 0);
+    outcome->first = job->at;
+    bool stop = job->job.ordered && outcome->outcome != WEIR_DONE;
+    uint32_t width = (uint32_t)(job->job.index.size / job->job.count);
+    job->offset += weir_index_length(&job->job.index, width, job->at);
+    job->at++;
+    job_tell(process, (struct weir_handled){.type = WEIR_HANDLED_OUTCOMES,
+                                            .job = number / 4,
+                                            .outcomes = outcome,
+                                            .outcome_count = 1});
+    job = job_find(process, number / 4);
+    if (job && stop)
+        job_end(process, job);
+    else if (job)
+        sim_at(sim, 1, process, message_start, NULL, number / 4);
+}
+
+void sim_handler_run(struct sim_process *process, struct weir_job *job)
+{
+    struct sim_job *entry = weir_zalloc(1, sizeof *entry);
+    entry->job = *job;
+    *job = (struct weir_job){0};
+    entry->next = process->jobs;
+    process->jobs = entry;
+    if (++process->running > process->concurrency)
+        sim_fail(process->sim, "%s runs %u jobs at once, of at most %u", process->name,
+                 process->running, process->concurrency);
+    if (entry->job.count == 0 || entry->job.count > process->job_messages_max)
+        sim_fail(process->sim, "%s was given a job of %u messages", process->name,
+                 entry->job.count);
+    sim_at(process->sim, 1, process, message_start, NULL, entry->job.id);
+}
+
+void sim_handler_kill(struct sim_process *process, uint64_t id)
+{
+    struct sim_job *job = job_find(process, id);
+    if (!job || job->killed)
+        return;
+    job->killed = true;
+    /* what runs is cut off: no outcome, and the job ends */
+    sim_at(process->sim, WEIR_NS_PER_MS, process, message_start, NULL, id);
+}
+
+void sim_handlers_fini(struct sim_process *process)
+{
+    while (process->jobs)
+        job_free(process, process->jobs);
+    process->running = 0;
+}

@@ -1,0 +1,154 @@
+/* A producer on the submit client, and the record of what it sent and what was confirmed. */
+#include "sim.h"
+#include <stdio.h>
+#include <string.h>
+
+struct sim_producer {
+    struct weir_role role;
+    struct sim_process *process;
+    struct weir_submit *submit;
+    uint32_t left; /* messages still to be sent */
+    int64_t next_ns;
+};
+
+struct batch_note {
+    uint32_t count;
+    uint32_t numbers[];
+};
+
+struct sim_message *sim_message_of(struct sim *sim, const void *payload, size_t bytes)
+{
+    char text[24] = "";
+    if (bytes == 0 || bytes >= sizeof text)
+        return NULL;
+    memcpy(text, payload, bytes);
+    char *end;
+    unsigned long number = strtoul(text, &end, 10);
+    return *end == '\0' && number < sim->message_count ? &sim->messages[number] : NULL;
+}
+
+static struct sim_message *message_new(struct sim *sim, uint32_t stream)
+{
+    if (sim->message_count == sim->message_capacity) {
+        sim->message_capacity = sim->message_capacity ? sim->message_capacity * 2 : 256;
+        sim->messages = weir_realloc(sim->messages, sim->message_capacity, sizeof *sim->messages);
+    }
+    struct sim_message *message = &sim->messages[sim->message_count];
+    *message = (struct sim_message){.number = sim->message_count++, .stream = stream};
+    return message;
+}
+
+static void submitted(void *self_pointer, const struct weir_submitted *submitted,
+                      const struct weir_now *now)
+{
+    (void)now;
+    struct sim_producer *self = self_pointer;
+    struct sim *sim = self->process->sim;
+    struct batch_note *batch = submitted->arg;
+    if (submitted->status != 0) {
+        sim_fail(sim, "%s: a batch was refused: %.*s", self->process->name,
+                 (int)submitted->answer->text.bytes, submitted->answer->text.data);
+    } else {
+        if (submitted->answer->count != batch->count)
+            sim_fail(sim, "%s: OK says %llu messages, sent were %u", self->process->name,
+                     (unsigned long long)submitted->answer->count, batch->count);
+        for (uint32_t i = 0; i < batch->count; i++) {
+            struct sim_message *message = &sim->messages[batch->numbers[i]];
+            message->confirmed = true;
+            message->sequence = submitted->answer->first + i;
+        }
+        sim_log(sim, self->process->name, "confirmed %u messages from sequence %llu", batch->count,
+                (unsigned long long)submitted->answer->first);
+    }
+    free(batch);
+}
+
+static void batch_send(struct sim_producer *self, const struct weir_now *now)
+{
+    struct sim *sim = self->process->sim;
+    struct weir_random *random = &sim->random;
+    uint32_t count = 1 + (uint32_t)weir_random_below(random, 12);
+    if (count > self->left)
+        count = self->left;
+    self->left -= count;
+    struct weir_batch_header header = {.topic = "work.item", .topic_bytes = 9};
+    if (weir_random_below(random, 12) == 0)
+        header.delay_ms = 1 + (int64_t)weir_random_below(random, 3000);
+    if (weir_random_below(random, 20) == 0)
+        header.ttl_ms = 1 + (int64_t)weir_random_below(random, 3000);
+    struct weir_batch_builder *builder = weir_batch_builder_new(&header);
+    struct batch_note *batch = weir_alloc(sizeof *batch + count * sizeof batch->numbers[0]);
+    batch->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct sim_message *message = message_new(sim, self->process->index);
+        message->delayed = header.delay_ms > 0;
+        message->expires = header.ttl_ms > 0;
+        if (weir_random_below(random, 3) != 0)
+            snprintf(message->key, sizeof message->key, "k%u",
+                     (unsigned)weir_random_below(random, 6));
+        char payload[16];
+        int bytes = snprintf(payload, sizeof payload, "%u", message->number);
+        struct weir_message_view view = {.payload = (const uint8_t *)payload,
+                                         .payload_bytes = (size_t)bytes};
+        if (message->key[0] != '\0') {
+            view.key = message->key;
+            view.key_bytes = (uint32_t)strlen(message->key);
+        }
+        WEIR_ASSERT(weir_batch_builder_add(builder, &view, NULL) == 0);
+        batch->numbers[i] = message->number;
+    }
+    weir_submit_send(self->submit, builder, 0, batch, now);
+    weir_batch_builder_destroy(&builder);
+}
+
+static void step(struct weir_role *role, struct weir_event *event)
+{
+    struct sim_producer *self = (struct sim_producer *)role;
+    const struct weir_host *host = &self->process->host;
+    if (event->type == WEIR_EVENT_MESSAGE || event->type == WEIR_EVENT_LINK_UP ||
+        event->type == WEIR_EVENT_LINK_DOWN)
+        weir_submit_event(self->submit, event);
+    while (self->left > 0 && event->now.mono_ns >= self->next_ns &&
+           weir_submit_room(self->submit)) {
+        batch_send(self, &event->now);
+        self->next_ns = event->now.mono_ns + sim_delay(self->process->sim, 60 * WEIR_NS_PER_MS);
+    }
+    int64_t wake = weir_submit_tick(self->submit, &event->now);
+    if (self->left > 0 && weir_submit_room(self->submit) && self->next_ns < wake)
+        wake = self->next_ns;
+    host->wake_at(host->self, wake);
+}
+
+static void destroy(struct weir_role *role)
+{
+    struct sim_producer *self = (struct sim_producer *)role;
+    weir_submit_destroy(&self->submit);
+    self->process->producer = NULL;
+    free(self);
+}
+
+struct weir_role *sim_producer_new(struct sim_process *process)
+{
+    struct sim_producer *self = weir_zalloc(1, sizeof *self);
+    self->role = (struct weir_role){.step = step, .destroy = destroy};
+    self->process = process;
+    uint8_t id[WEIR_PRODUCER_BYTES];
+    weir_random_fill(&process->sim->random, id, sizeof id);
+    static const struct weir_submit_owner owner = {.submitted = submitted};
+    struct weir_submit_owner mine = owner;
+    mine.self = self;
+    self->submit = weir_submit_new(WEIR_PORT_TO, id, WEIR_PRODUCER_WINDOW, &mine, &process->host);
+    self->left = 40 + (uint32_t)weir_random_below(&process->sim->random, 160);
+    process->producer = self;
+    return &self->role;
+}
+
+bool sim_producers_done(const struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        const struct sim_producer *producer = sim->processes[i].producer;
+        if (producer && (producer->left > 0 || weir_submit_outstanding(producer->submit) > 0))
+            return false;
+    }
+    return true;
+}

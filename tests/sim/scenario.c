@@ -1,0 +1,188 @@
+/* A topology and its faults, from the seed. */
+#include "sim.h"
+#include <stdio.h>
+#include <string.h>
+
+#define FAULTS_NS (15 * WEIR_NS_PER_S)
+
+static uint32_t roll(struct sim *sim, uint32_t from, uint32_t to)
+{
+    return from + (uint32_t)weir_random_below(&sim->random, to - from + 1);
+}
+
+static void groups_make(struct sim *sim)
+{
+    sim->group_count = roll(sim, 1, 3);
+    for (uint32_t i = 0; i < sim->group_count; i++) {
+        struct weir_group_policy *policy = &sim->groups[i].policy;
+        *policy = weir_group_policy_default();
+        snprintf(policy->name, sizeof policy->name, "group%u", i);
+        policy->topic_count = 1;
+        snprintf(policy->topics[0], sizeof policy->topics[0], "%s", i % 2 ? "work.*" : "work.>");
+        policy->order = roll(sim, 0, 1) ? WEIR_ORDER_KEY : WEIR_ORDER_NONE;
+        policy->attempts = roll(sim, 2, 4);
+        policy->backoff =
+            (struct weir_backoff){.first_ms = 100, .factor_permille = 2000, .max_ms = 2000};
+        policy->timeout_ms = 2000;
+        policy->lease_ms = 6000;
+        if (roll(sim, 0, 4) == 0)
+            policy->rate_permille = 100000;
+    }
+}
+
+static struct sim_process *pick(struct sim *sim, enum sim_kind kind, uint32_t index)
+{
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        if (sim->processes[i].kind == kind && sim->processes[i].index == index)
+            return &sim->processes[i];
+    }
+    return NULL;
+}
+
+static void processes_make(struct sim *sim)
+{
+    uint32_t ventilators = roll(sim, 1, 2), relays = roll(sim, 0, 2);
+    uint32_t workers = sim->group_count + roll(sim, 0, 3);
+    struct sim_process *sink = sim_process_add(sim, SIM_SINK);
+    struct sim_process *dlq = sim_process_add(sim, SIM_DLQ);
+    sink->disk = sim_disk_new();
+    dlq->disk = sim_disk_new();
+    for (uint32_t i = 0; i < ventilators; i++) {
+        struct sim_process *ventilator = sim_process_add(sim, SIM_VENTILATOR);
+        ventilator->store = weir_memory_store_new((uint16_t)(i + 1), 0);
+        sim_link_add(ventilator, WEIR_PORT_TO, dlq, WEIR_PORT_SUBMIT);
+    }
+    for (uint32_t i = 0; i < relays; i++) {
+        struct sim_process *relay = sim_process_add(sim, SIM_RELAY);
+        for (uint32_t v = 0; v < ventilators; v++)
+            sim_link_add(relay, WEIR_PORT_FROM + v, pick(sim, SIM_VENTILATOR, v),
+                         WEIR_PORT_DISPATCH);
+    }
+    for (uint32_t i = 0; i < workers; i++) {
+        struct sim_process *worker = sim_process_add(sim, SIM_WORKER);
+        worker->group = i < sim->group_count ? i : roll(sim, 0, sim->group_count - 1);
+        worker->concurrency = roll(sim, 1, 3);
+        worker->prefetch = roll(sim, 1, 16);
+        worker->job_messages_max = roll(sim, 0, 1) ? 1 : 8;
+        uint32_t upstreams = relays > 0 ? roll(sim, 1, relays) : ventilators;
+        for (uint32_t u = 0; u < upstreams; u++)
+            sim_link_add(worker, WEIR_PORT_FROM + u,
+                         relays > 0 ? pick(sim, SIM_RELAY, (i + u) % relays)
+                                    : pick(sim, SIM_VENTILATOR, u),
+                         WEIR_PORT_DISPATCH);
+        sim_link_add(worker, WEIR_PORT_TO, sink, WEIR_PORT_SUBMIT);
+    }
+    for (uint32_t i = 0; i < ventilators; i++) {
+        struct sim_process *producer = sim_process_add(sim, SIM_PRODUCER);
+        sim_link_add(producer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i), WEIR_PORT_SUBMIT);
+    }
+    for (uint32_t i = 0; i < sim->process_count; i++)
+        sim->processes[i].clock_skew_ms = (int64_t)roll(sim, 0, 4000) - 2000;
+}
+
+static uint32_t upstreams_of(const struct sim_process *process)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < process->link_count; i++)
+        count += process->links[i].client_port >= WEIR_PORT_FROM;
+    return count;
+}
+
+static struct weir_role *ventilator_new(struct sim_process *process, uint64_t seed)
+{
+    struct weir_group_policy policies[SIM_GROUPS_MAX];
+    struct sim *sim = process->sim;
+    for (uint32_t i = 0; i < sim->group_count; i++)
+        policies[i] = sim->groups[i].policy;
+    struct weir_ventilator_config config = {.name = process->name,
+                                            .groups = policies,
+                                            .group_count = sim->group_count,
+                                            .dead_letters = true,
+                                            .idempotency_window_ms = 60000,
+                                            .idempotency_count_max = 10000};
+    struct weir_recovered *recovered = weir_memory_store_recover(process->store);
+    return weir_ventilator_new(&config, &recovered, &process->host, seed);
+}
+
+struct weir_role *sim_role_new(struct sim_process *process)
+{
+    struct sim *sim = process->sim;
+    uint64_t seed = weir_random_u64(&sim->random);
+    if (process->kind == SIM_VENTILATOR)
+        return ventilator_new(process, seed);
+    if (process->kind == SIM_RELAY) {
+        struct weir_relay_config config = {.name = process->name,
+                                           .upstream_count = upstreams_of(process)};
+        return weir_relay_new(&config, &process->host, seed);
+    }
+    if (process->kind == SIM_WORKER) {
+        struct weir_worker_config config = {.name = process->name,
+                                            .group = sim->groups[process->group].policy.name,
+                                            .upstream_count = upstreams_of(process),
+                                            .results = true,
+                                            .concurrency = process->concurrency,
+                                            .prefetch = process->prefetch,
+                                            .prefetch_bytes = 1u << 20,
+                                            .job_messages_max = process->job_messages_max};
+        return weir_worker_new(&config, &process->host, seed);
+    }
+    if (process->kind == SIM_PRODUCER)
+        return sim_producer_new(process);
+    struct weir_holder_config config = {.name = process->name,
+                                        .role = process->kind == SIM_SINK ? "sink" : "dlq",
+                                        .tag = (uint16_t)(process->kind == SIM_SINK ? 900 : 901)};
+    uint32_t count;
+    const struct weir_producer_row *producers = sim_disk_producers(process->disk, &count);
+    return weir_holder_new(&config, producers, count, sim_disk_next(process->disk), &process->host,
+                           seed);
+}
+
+static void come_back(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
+{
+    (void)sim;
+    (void)none;
+    (void)number;
+    struct sim_process *process = arg;
+    process->held_down = false;
+    sim_start(process);
+}
+
+static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
+{
+    (void)none;
+    (void)arg;
+    (void)number;
+    if (sim->now_ns >= sim->faults_end_ns)
+        return;
+    struct sim_process *process =
+        &sim->processes[weir_random_below(&sim->random, sim->process_count)];
+    if (roll(sim, 0, 2) == 0 && process->kind != SIM_PRODUCER && process->role) {
+        sim->crashes++;
+        process->held_down = true;
+        sim_crash(process);
+        sim_at(sim, sim_delay(sim, roll(sim, 0, 3) ? 200 * WEIR_NS_PER_MS : 9 * WEIR_NS_PER_S),
+               NULL, come_back, process, 0);
+    } else if (process->link_count > 0) {
+        sim_break(&process->links[weir_random_below(&sim->random, process->link_count)]);
+    }
+    sim_at(sim, sim_delay(sim, 800 * WEIR_NS_PER_MS), NULL, fault, NULL, 0);
+}
+
+void sim_scenario(struct sim *sim)
+{
+    weir_random_seed(&sim->random, sim->seed);
+    groups_make(sim);
+    processes_make(sim);
+    for (uint32_t i = 0; i < sim->process_count; i++)
+        sim_start(&sim->processes[i]);
+    sim->faults_end_ns = FAULTS_NS;
+    sim_at(sim, sim_delay(sim, WEIR_NS_PER_S), NULL, fault, NULL, 0);
+}
+
+void sim_heal(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        sim->processes[i].held_down = false;
+        sim_start(&sim->processes[i]);
+    }
+}

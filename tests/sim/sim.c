@@ -1,0 +1,74 @@
+/* sim --seed N [--trace] | --seeds A..B: run the simulator. Prints each seed that violates an
+ * invariant, with the command that replays it; the exit status is 1 if any did. */
+#include "sim.h"
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define QUIET_NS (INT64_C(4000) * WEIR_NS_PER_S)
+
+static bool seed_run(uint64_t seed, bool trace)
+{
+    struct sim *sim = weir_zalloc(1, sizeof *sim);
+    sim->seed = seed;
+    sim->trace = trace;
+    sim_scenario(sim);
+    if (!sim_run(sim, sim->faults_end_ns, NULL) && sim->failure[0] == '\0')
+        sim_fail(sim, "the run ended early");
+    sim_heal(sim);
+    if (!sim_run(sim, sim->faults_end_ns + QUIET_NS, sim_settled) && sim->failure[0] == '\0') {
+        sim_describe_open(sim, 20);
+        sim_fail(sim, "it did not drain after the faults had ended");
+    }
+    if (sim->failure[0] == '\0')
+        sim_check_end(sim);
+    bool good = sim->failure[0] == '\0';
+    if (!good)
+        printf("seed %" PRIu64 ": %s\n  replay: sim --seed %" PRIu64 " --trace\n", seed,
+               sim->failure, seed);
+    else if (trace)
+        printf("seed %" PRIu64
+               ": good; %u messages, %u groups, %u processes, %u crashes, %u breaks, "
+               "%" PRIu64 " events, %.1f s\n",
+               seed, sim->message_count, sim->group_count, sim->process_count, sim->crashes,
+               sim->breaks, sim->event_count, (double)sim->now_ns / 1e9);
+    sim_world_fini(sim);
+    free(sim);
+    return good;
+}
+
+static int usage(FILE *out)
+{
+    fputs("usage: sim --seed N [--trace]\n       sim --seeds A..B\n", out);
+    return out == stdout ? 0 : 64;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+                                            {"seeds", required_argument, NULL, 'S'},
+                                            {"trace", no_argument, NULL, 't'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    uint64_t from = 1, to = 0;
+    bool trace = false;
+    int option;
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        if (option == 's' && sscanf(optarg, "%" SCNu64, &from) == 1)
+            to = from;
+        else if (option == 'S' && sscanf(optarg, "%" SCNu64 "..%" SCNu64, &from, &to) == 2)
+            continue;
+        else if (option == 't')
+            trace = true;
+        else
+            return usage(option == 'h' ? stdout : stderr);
+    }
+    if (to < from)
+        return usage(stderr);
+    uint64_t bad = 0;
+    for (uint64_t seed = from; seed <= to; seed++)
+        bad += !seed_run(seed, trace);
+    printf("%" PRIu64 " seeds, %" PRIu64 " with a violation\n", to - from + 1, bad);
+    return bad > 0;
+}

@@ -1,0 +1,177 @@
+/* The simulator: a whole topology of the real role machines in one process, under a virtual clock,
+ * with a network that delays and loses connections and processes that crash and come back.
+ * Everything that happens follows from the seed.
+ *
+ *   world.c     time, processes, the network, the hosts
+ *   disk.c      what the holders' storage keeps
+ *   handlers.c  workers' handlers and what they do to each message
+ *   producer.c  who sends, and the model of what was confirmed
+ *   scenario.c  a topology and its faults, from the seed
+ *   check.c     the invariants of the design, against the model
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <base/alloc.h>
+#include <base/heap.h>
+#include <base/random.h>
+#include <contract/host.h>
+#include <core/roles.h>
+#include <core/submit.h>
+#include <stdlib.h>
+#include <store/store.h>
+
+#define SIM_PROCESSES_MAX 32
+#define SIM_LINKS_MAX 8
+#define SIM_GROUPS_MAX 4
+#define SIM_WALL_START_MS INT64_C(1800000000000)
+
+enum sim_kind { SIM_VENTILATOR, SIM_RELAY, SIM_WORKER, SIM_SINK, SIM_DLQ, SIM_PRODUCER };
+
+struct sim;
+struct sim_process;
+
+/* One client port and the server port it is connected to. */
+struct sim_link {
+    struct sim_process *client, *server;
+    uint32_t client_port, server_port;
+    uint64_t peer;       /* the server's name of this connection; 0: not connected */
+    uint64_t generation; /* counts connections: what is in flight on an older one is lost */
+    int64_t last_up_ns, last_down_ns; /* a connection keeps the order */
+    bool connecting;
+};
+
+struct sim_process {
+    struct sim *sim;
+    enum sim_kind kind;
+    uint32_t index; /* among its kind */
+    char name[24];
+    struct weir_host host;
+    struct weir_role *role; /* NULL while it is down */
+    uint64_t epoch;         /* counts starts: events meant for an earlier life are dropped */
+    int64_t clock_skew_ms;
+    uint64_t wake_serial;
+    struct sim_link links[SIM_LINKS_MAX];
+    uint32_t link_count;
+    bool held_down; /* by a fault that lasts */
+    /* ventilator */
+    struct weir_memory_store *store;
+    uint32_t store_pending;
+    bool store_ticking;
+    /* sink, dlq */
+    struct sim_disk *disk;
+    /* worker */
+    uint32_t group;
+    uint32_t concurrency, prefetch, job_messages_max;
+    struct sim_job *jobs;
+    uint32_t running;
+    /* producer */
+    struct sim_producer *producer;
+};
+
+struct sim_group {
+    struct weir_group_policy policy;
+};
+
+/* What is known of one message, from the outside. */
+struct sim_message {
+    uint32_t number; /* its payload says so */
+    uint32_t stream;
+    char key[12]; /* empty: none */
+    bool delayed, expires, confirmed, duplicate;
+    uint64_t sequence;
+    struct {
+        bool handled;     /* the handler has said done */
+        uint32_t results; /* written by the sink */
+        uint32_t deaths;  /* kept by the collector */
+        uint32_t reason, dead_attempt;
+        uint32_t starts, failures;
+    } in[SIM_GROUPS_MAX];
+};
+
+struct sim {
+    uint64_t seed;
+    bool trace;
+    struct weir_random random;
+    int64_t now_ns;
+    struct weir_heap events;
+    uint64_t event_count;
+    struct sim_process processes[SIM_PROCESSES_MAX];
+    uint32_t process_count;
+    struct sim_group groups[SIM_GROUPS_MAX];
+    uint32_t group_count;
+    uint64_t next_peer;
+    struct sim_message *messages;
+    uint32_t message_count, message_capacity;
+    int64_t faults_end_ns;
+    uint32_t crashes, breaks;
+    char failure[512]; /* the first violation; empty: none */
+};
+
+/* world.c */
+typedef void sim_call(struct sim *sim, struct sim_process *process, void *arg, uint64_t number);
+void sim_at(struct sim *sim, int64_t delay_ns, struct sim_process *process, sim_call *call,
+            void *arg, uint64_t number);
+struct weir_now sim_now(const struct sim_process *process);
+struct sim_process *sim_process_add(struct sim *sim, enum sim_kind kind);
+void sim_link_add(struct sim_process *client, uint32_t client_port, struct sim_process *server,
+                  uint32_t server_port);
+void sim_step(struct sim_process *process, struct weir_event *event);
+void sim_start(struct sim_process *process);
+void sim_crash(struct sim_process *process);
+void sim_break(struct sim_link *link);
+int64_t sim_delay(struct sim *sim, int64_t max_ns); /* uniform, at least 1 */
+/* Run until `done` says so, or until the virtual time `until_ns`; false: it came to that. */
+bool sim_run(struct sim *sim, int64_t until_ns, bool (*done)(const struct sim *sim));
+void sim_log(struct sim *sim, const char *who, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_world_fini(struct sim *sim);
+/* Make the role of a process that is down; scenario.c knows its configuration. */
+struct weir_role *sim_role_new(struct sim_process *process);
+
+/* disk.c */
+struct sim_disk *sim_disk_new(void);
+void sim_disk_destroy(struct sim_disk **self);
+void sim_disk_submit(struct sim_process *process, struct weir_store_request *request);
+/* Lose what was not carried out; some of it may have been, without an answer. */
+void sim_disk_crash(struct sim_process *process);
+const struct weir_producer_row *sim_disk_producers(const struct sim_disk *self, uint32_t *count);
+uint64_t sim_disk_next(const struct sim_disk *self);
+
+/* handlers.c */
+void sim_handler_run(struct sim_process *process, struct weir_job *job);
+void sim_handler_kill(struct sim_process *process, uint64_t job);
+void sim_handlers_fini(struct sim_process *process);
+
+/* What a group's handler does with a message, from the seed alone. */
+enum sim_behaviour {
+    SIM_OK,
+    SIM_FAIL_ONCE,
+    SIM_FAIL_ALWAYS,
+    SIM_REJECT,
+    SIM_HANG_ONCE,
+    SIM_CRASH_ONCE,
+    SIM_CRASH_ALWAYS,
+    SIM_UNAVAILABLE_ONCE,
+};
+enum sim_behaviour sim_behaviour_of(const struct sim *sim, uint32_t message, uint32_t group);
+
+/* producer.c */
+struct weir_role *sim_producer_new(struct sim_process *process);
+struct sim_message *sim_message_of(struct sim *sim, const void *payload, size_t bytes);
+bool sim_producers_done(const struct sim *sim);
+
+/* scenario.c */
+void sim_scenario(struct sim *sim);
+void sim_heal(struct sim *sim); /* end of faults: everything comes back */
+
+/* check.c */
+uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes);
+void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *message,
+                     const struct weir_job *job, uint32_t index_in_job);
+bool sim_settled(const struct sim *sim);
+void sim_check_end(struct sim *sim);
+void sim_describe_open(struct sim *sim, uint32_t most);
+
+#endif
