@@ -637,7 +637,7 @@ uint32_t weir_intake_outstanding(const struct weir_intake *self)
     X("accepted_messages", messages)                                                               \
     X("accepted_bytes", bytes)                                                                     \
     X("repeats", repeats)                                                                          \
-    X("duplicates", duplicates)                                                                    \
+    X("deduplicated", duplicates)                                                                  \
     X("busy", busy)                                                                                \
     X("refused", refused)                                                                          \
     X("out_of_order", out_of_order)                                                                \
