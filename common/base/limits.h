@@ -41,12 +41,14 @@
 #define WEIR_COPIED_BYTES_MAX (256u << 20) /* payloads copied out of the log */
 #define WEIR_TOMBSTONES_MAX 100000u        /* a group */
 #define WEIR_STORE_REQUESTS_MAX 4096u
-#define WEIR_QUERY_BYTES_MAX (16u << 20)    /* payloads and histories in one QUERY's answer */
-#define WEIR_INTAKE_BYTES_MAX (64u << 20)   /* batches on their way to the disk */
-#define WEIR_PRODUCER_WINDOW_MAX 16u        /* PUTs of one producer without an answer */
-#define WEIR_PRODUCER_WINDOW 8u             /* the same, as our own producers do it */
-#define WEIR_DUPLICATES_KEPT_MAX (1u << 20) /* in answers that may have to be repeated */
-#define WEIR_ADMIN_LIST_MAX 1000u           /* rows of one listing */
+#define WEIR_QUERY_BYTES_MAX (16u << 20)      /* payloads and histories in one QUERY's answer */
+#define WEIR_MEMORY_SEGMENT_BYTES (16u << 10) /* of the store in memory */
+#define WEIR_MEMORY_RECORD_BYTES 64u          /* what a record takes there beside its frames */
+#define WEIR_INTAKE_BYTES_MAX (64u << 20)     /* batches on their way to the disk */
+#define WEIR_PRODUCER_WINDOW_MAX 16u          /* PUTs of one producer without an answer */
+#define WEIR_PRODUCER_WINDOW 8u               /* the same, as our own producers do it */
+#define WEIR_DUPLICATES_KEPT_MAX (1u << 20)   /* in answers that may have to be repeated */
+#define WEIR_ADMIN_LIST_MAX 1000u             /* rows of one listing */
 
 /* Times. */
 #define WEIR_FLUSH_MS 50
