@@ -61,6 +61,15 @@
 #define WEIR_SUBMIT_REPEAT_MS 5000 /* a PUT is repeated after this silence, twice that, … */
 #define WEIR_SUBMIT_REPEAT_MAX_MS 60000
 
+/* The topology file. */
+#define WEIR_TOPOLOGY_BYTES_MAX (1u << 20)
+#define WEIR_NODES_MAX 256u     /* of one topology */
+#define WEIR_INSTANCES_MAX 256u /* of one node */
+#define WEIR_WORDS_MAX 256u     /* of a handler's command; of a list; variables of an environment */
+#define WEIR_PATH_BYTES_MAX 4095u
+#define WEIR_IPC_PATH_BYTES_MAX 107u /* what the kernel takes */
+#define WEIR_FINDINGS_MAX 1000u      /* errors and warnings told of one file */
+
 _Static_assert(WEIR_MESSAGE_BYTES_MAX <= WEIR_BATCH_BYTES_MAX, "a message fits into a batch");
 _Static_assert(WEIR_LEASE_MS > 4 * WEIR_HEARTBEAT_MS, "a lease outlives lost heartbeats");
 _Static_assert(WEIR_LEASES_MAX * 48u <= WEIR_CONTROL_BYTES_MAX, "leases fit a control frame");
