@@ -2,10 +2,13 @@
 #ifndef WEIR_BASE_LIMITS_H
 #define WEIR_BASE_LIMITS_H
 
+#include <stdint.h>
+
 /* Messages and batches: part of the protocol (docs/protocol.md). */
 #define WEIR_MESSAGE_BYTES_MAX (8u << 20) /* one encoded message */
 #define WEIR_BATCH_BYTES_MAX (16u << 20)  /* header + index + body */
 #define WEIR_BATCH_MESSAGES_MAX 65536u
+#define WEIR_BATCH_HEADER_BYTES_MAX 4096u
 #define WEIR_TOPIC_BYTES_MAX 255u
 #define WEIR_NAME_BYTES_MAX 63u /* groups, nodes, topologies */
 #define WEIR_KEY_BYTES_MAX 1024u
@@ -16,13 +19,16 @@
 #define WEIR_HEADERS_BYTES_MAX 65536u /* all of a message's headers */
 #define WEIR_ERROR_BYTES_MAX 2048u    /* a recorded handler error */
 #define WEIR_HISTORY_ENTRIES_MAX 16u  /* the first and the last fifteen */
-#define WEIR_TOPIC_PATTERNS_MAX 64u   /* of one group */
+#define WEIR_HISTORY_BYTES_MAX 65536u
+#define WEIR_TOPIC_PATTERNS_MAX 64u /* of one group */
 
 /* Control frames. */
-#define WEIR_CONTROL_BYTES_MAX (2u << 20)
-#define WEIR_SLICES_MAX 256u  /* of one delivery */
-#define WEIR_LEASES_MAX 4096u /* entries in one READY, HEARTBEAT, LOST … */
-#define WEIR_ACKS_MAX 4096u   /* entries in one ACK */
+#define WEIR_CONTROL_BYTES_MAX (10u << 20) /* room for every array at its own limit */
+#define WEIR_TEXT_BYTES_MAX 1024u          /* of a field that is a text */
+#define WEIR_WORKER_NAME_BYTES_MAX 127u    /* a node's name and an instance's number */
+#define WEIR_SLICES_MAX 256u               /* of one delivery */
+#define WEIR_LEASES_MAX 4096u              /* entries in one READY, HEARTBEAT, LOST … */
+#define WEIR_ACKS_MAX 4096u                /* entries in one ACK */
 #define WEIR_FRAMES_MAX (1u + 3u * WEIR_SLICES_MAX)
 #define WEIR_DELIVERY_MESSAGES_MAX 4096u
 #define WEIR_DELIVERY_BYTES_MAX (256u << 10) /* a target; one larger message goes alone */
@@ -60,6 +66,8 @@
 #define WEIR_DRAIN_MS 30000
 #define WEIR_SUBMIT_REPEAT_MS 5000 /* a PUT is repeated after this silence, twice that, … */
 #define WEIR_SUBMIT_REPEAT_MAX_MS 60000
+#define WEIR_TIME_MS_MAX ((INT64_C(1) << 48) - 1) /* what a message id can hold */
+#define WEIR_DURATION_MS_MAX (INT64_C(1) << 40)   /* on the wire; in ns it still fits 63 bits */
 
 /* The topology file. */
 #define WEIR_TOPOLOGY_BYTES_MAX (1u << 20)
@@ -72,8 +80,13 @@
 
 _Static_assert(WEIR_MESSAGE_BYTES_MAX <= WEIR_BATCH_BYTES_MAX, "a message fits into a batch");
 _Static_assert(WEIR_LEASE_MS > 4 * WEIR_HEARTBEAT_MS, "a lease outlives lost heartbeats");
-_Static_assert(WEIR_LEASES_MAX * 48u <= WEIR_CONTROL_BYTES_MAX, "leases fit a control frame");
-_Static_assert(WEIR_BATCH_MESSAGES_MAX * 24u + 1024u <= WEIR_CONTROL_BYTES_MAX,
-               "a batch's duplicates fit a control frame");
+_Static_assert(2u * WEIR_LEASES_MAX * 48u <= WEIR_CONTROL_BYTES_MAX, "leases fit a control frame");
+_Static_assert(WEIR_ACKS_MAX *(WEIR_ERROR_BYTES_MAX + 64u) <= WEIR_CONTROL_BYTES_MAX,
+               "acks with errors fit a control frame");
+_Static_assert(WEIR_BATCH_MESSAGES_MAX * 32u <= WEIR_CONTROL_BYTES_MAX,
+               "an OK may call a whole batch duplicate");
+_Static_assert(WEIR_HISTORY_ENTRIES_MAX *(WEIR_ERROR_BYTES_MAX + WEIR_WORKER_NAME_BYTES_MAX +
+                                          64u) <= WEIR_HISTORY_BYTES_MAX,
+               "a history fits its limit");
 
 #endif

@@ -96,7 +96,8 @@ struct weir_attempt_note {
  * first and the newest fifteen. Returns the new history. */
 struct weir_bytes weir_history_add(const struct weir_bytes *history,
                                    const struct weir_attempt_note *note);
-/* Decode at most `max` notes; returns how many, or WEIR_EPROTO. Pointers point into `history`. */
+/* Decode at most `max` notes, oldest first; returns how many, or WEIR_EPROTO. Pointers point into
+ * `history`. */
 int weir_history_decode(const struct weir_bytes *history, struct weir_attempt_note *notes,
                         uint32_t max);
 
@@ -142,18 +143,20 @@ int weir_message_decode(const void *data, size_t size, struct weir_message_view 
 /* Building a batch. */
 struct weir_batch_builder;
 
-/* `topic` and the header's other fields but count and flags hold for all that is added. */
+/* `topic` (valid, see weir_topic_valid) and the header's other fields but count and flags hold for
+ * all that is added. Copies what it needs. */
 struct weir_batch_builder *weir_batch_builder_new(const struct weir_batch_header *header);
 void weir_batch_builder_destroy(struct weir_batch_builder **self);
-/* Encode and add one message. WEIR_ELIMIT, naming the limit, when it can never be sent;
- * WEIR_EFULL when it has no room in this batch any more (add it to the next). */
+/* Encode and add one message. Its memory may go right after. WEIR_ELIMIT, naming the limit, when it
+ * can never be sent; WEIR_EINVAL when a header's name or the origin is not valid; WEIR_EFULL when
+ * it has no room in this batch any more (add it to the next). */
 int weir_batch_builder_add(struct weir_batch_builder *self, const struct weir_message_view *message,
                            struct weir_error *error);
-/* Add one message that is encoded already (a dead letter's body as the log has it is not: it gets
- * an origin, so decode and add). */
 uint32_t weir_batch_builder_count(const struct weir_batch_builder *self);
+/* The three frames' bytes as they stand, or a little less than so many. */
 size_t weir_batch_builder_size(const struct weir_batch_builder *self);
-/* Number the batch, give its three frames, and make the builder empty and ready for the next. */
+/* Number the batch, give its three frames, and make the builder empty and ready for the next. There
+ * must be a message in it. */
 void weir_batch_builder_finish(struct weir_batch_builder *self, uint64_t number, int64_t created_ms,
                                uint32_t extra_flags, struct weir_bytes *header,
                                struct weir_bytes *index, struct weir_bytes *body);

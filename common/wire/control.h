@@ -148,16 +148,21 @@ enum weir_field {
     ((control)->member = (value), (control)->has |= UINT64_C(1) << WEIR_FIELD_##field)
 
 /* Decode and check a control frame: lengths, types, ranges, that the verb's required fields are
- * there and that the sum `first + count` of a range does not overflow. On success the caller ends
- * with weir_control_fini; texts point into `frame`. WEIR_EPROTO says what is wrong. */
+ * there and that the sum `first + count` of a range does not overflow. Indexes into deliveries and
+ * batches are within their limits. On success the caller ends with weir_control_fini; texts point
+ * into `frame`. WEIR_EPROTO says what is wrong; `control` is then empty. */
 int weir_control_decode(const struct weir_bytes *frame, struct weir_control *control,
                         struct weir_error *error);
 void weir_control_fini(struct weir_control *control);
-/* Encode the fields that `has` names. Asserts that the verb's required fields are among them. */
+/* Encode the fields that `has` names. Asserts that the verb's required fields are among them, that
+ * all of them belong to the verb, and that arrays are within limits.h. Texts that are too long are
+ * cut. */
 struct weir_bytes weir_control_encode(const struct weir_control *control);
 
 struct weir_text weir_text_of(const char *text);
 const char *weir_verb_name(enum weir_verb verb);
+/* How many frames follow this control frame. */
+uint32_t weir_control_frames(const struct weir_control *control);
 
 /* The codes of REFUSED and ERROR, as strings on the wire. docs/protocol.md says what each asks for.
  */
@@ -173,11 +178,13 @@ const char *weir_verb_name(enum weir_verb verb);
 #define WEIR_CODE_REPLAY "replay" /* not a dead letter of this stream */
 #define WEIR_CODE_TAG "tag"       /* another spool is known under this tag */
 
-/* Writing an ANSWER's map, and reading one. */
+/* Writing an ANSWER's map; wire/reader.h reads one. */
 struct weir_packer; /* growing msgpack buffer */
 struct weir_packer *weir_packer_new(void);
+void weir_packer_destroy(struct weir_packer **self);
 void weir_pack_map(struct weir_packer *packer, uint32_t pairs);
 void weir_pack_array(struct weir_packer *packer, uint32_t count);
+/* Text that is not UTF-8 becomes a bin. */
 void weir_pack_text(struct weir_packer *packer, const char *text);
 void weir_pack_text_n(struct weir_packer *packer, const char *text, size_t bytes);
 void weir_pack_bytes(struct weir_packer *packer, const void *data, size_t bytes);
