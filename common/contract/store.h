@@ -50,7 +50,7 @@ void weir_record_fini(struct weir_record *record);
  * cursors alone. */
 enum weir_row_state {
     WEIR_ROW_DEFERRED = 1, /* waits for due_ms */
-    WEIR_ROW_PARKED = 2,   /* waits for its key; copied out of the log */
+    WEIR_ROW_PARKED = 2,   /* waits for those ahead of it with its key */
     WEIR_ROW_LEASED = 3,   /* out: a redelivery, or a lease older than a second */
     WEIR_ROW_DYING = 4,    /* a dead letter that the collector has not confirmed yet */
     WEIR_ROW_DEAD = 5,     /* tombstone: confirmed by the collector */
@@ -68,7 +68,7 @@ struct weir_row {
     uint32_t releases; /* in a row, for the growing wait */
     bool suspect;      /* to be delivered alone */
     enum weir_reason reason;
-    uint64_t key_hash; /* 0: no key */
+    uint64_t key_hash; /* the key that it holds up until it is done or dead; 0: none */
     /* LEASED: the lease it is out under, so that it survives a restart. incarnation 0: none. */
     uint64_t incarnation;
     uint64_t delivery;
@@ -179,8 +179,8 @@ enum weir_query {
     WEIR_QUERY_DUE, /* rows of group `number` in DEFERRED with due_ms <= time_ms, earliest first */
     WEIR_QUERY_DYING,    /* rows of any group in DYING with due_ms <= time_ms, earliest first */
     WEIR_QUERY_MESSAGE,  /* rows of any group with this sequence */
-    WEIR_QUERY_UNCOPIED, /* rows of any group in DEFERRED, LEASED or DYING, below `sequence`, whose
-                            payload is still in the log, lowest first */
+    WEIR_QUERY_UNCOPIED, /* rows of any group in DEFERRED, PARKED, LEASED or DYING, below
+                            `sequence`, whose payload is still in the log, lowest first */
     WEIR_QUERY_LIST,     /* rows of group `number` in `state`, sequence > `sequence`, ascending */
 };
 
@@ -252,7 +252,7 @@ struct weir_recovered {
     uint32_t parked_count;
     struct weir_row_counts *counts; /* one a group that has rows */
     uint32_t counts_count;
-    /* Keyed rows that hold their key up: DEFERRED after an attempt, in groups with order: key. */
+    /* Rows in DEFERRED that hold a key up (key_hash != 0), in groups with order: key. */
     struct weir_row *blocking; /* without payloads and history */
     uint32_t blocking_count;
     struct weir_producer_row *producers;

@@ -400,8 +400,8 @@ static bool matches(const struct weir_row *row, const struct weir_store_request 
         return row->sequence == request->sequence;
     case WEIR_QUERY_UNCOPIED:
         return row->sequence < request->sequence && !has_payload(row) &&
-               (row->state == WEIR_ROW_DEFERRED || row->state == WEIR_ROW_LEASED ||
-                row->state == WEIR_ROW_DYING);
+               (row->state == WEIR_ROW_DEFERRED || row->state == WEIR_ROW_PARKED ||
+                row->state == WEIR_ROW_LEASED || row->state == WEIR_ROW_DYING);
     case WEIR_QUERY_LIST:
         return row->group == request->number && row->state == request->state &&
                row->sequence > request->sequence;
@@ -543,8 +543,7 @@ static void recover_row(const struct weir_memory_state *self, const struct weir_
         counts->deferred++;
         if (row->due_ms < counts->due_ms)
             counts->due_ms = row->due_ms;
-        if (row->key_hash != 0 && row->attempt > 0 && group != NULL &&
-            group->policy.order == WEIR_ORDER_KEY)
+        if (row->key_hash != 0 && group != NULL && group->policy.order == WEIR_ORDER_KEY)
             push_row(&recovered->blocking, &recovered->blocking_count, row, false);
         break;
     case WEIR_ROW_PARKED:
