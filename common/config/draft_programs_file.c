@@ -69,11 +69,12 @@ static void check_program(struct weir_draft *draft, uint32_t index, const char *
         int why = executable(path);
 
         if (why != 0) {
-            weir_findings_error(&draft->findings, place, "%s: %.400s: %s\n%s", option, path,
-                                why == EACCES ? "not executable" : strerror(why),
-                                why == EACCES
-                                    ? "make it executable: chmod +x"
-                                    : "expected a program, relative to the topology file");
+            weir_findings_error(
+                &draft->findings, place, "%s: %.400s: %s\n%s", option, name,
+                why == EACCES ? "not executable" : strerror(why),
+                why == EACCES
+                    ? "make it executable: chmod +x"
+                    : "expected a program; a path starts at the topology file's directory");
             free(path);
             return;
         }

@@ -317,10 +317,10 @@ static void read_groups(const struct reading *reading, struct fy_node *map, stru
         return;
     beside->groups_map = map;
     while ((name = next_key(reading, map, &state, &at, &value)) != NULL) {
-        if (!weir_name_valid(name, strlen(name)))
+        if (!weir_option_name_valid(name))
             weir_findings_error(&draft->findings, at,
                                 "'%.80s' cannot be a group's name\nexpected 1 to %u letters, "
-                                "digits, '_', '-' or '.'",
+                                "digits, '_', '-' or '.', not starting with a dot",
                                 name, WEIR_NAME_BYTES_MAX);
         else if (++draft->group_total > WEIR_GROUPS_MAX) {
             if (draft->group_total == WEIR_GROUPS_MAX + 1)
@@ -474,10 +474,10 @@ static void read_nodes(const struct reading *reading, struct fy_node *map, struc
     topology->nodes = weir_zalloc(WEIR_NODES_MAX, sizeof *topology->nodes);
     draft->nodes = weir_zalloc(WEIR_NODES_MAX, sizeof *draft->nodes);
     while ((name = next_key(reading, map, &state, &at, &value)) != NULL) {
-        if (!weir_name_valid(name, strlen(name))) {
+        if (!weir_option_name_valid(name)) {
             weir_findings_error(&draft->findings, at,
                                 "'%.80s' cannot be a node's name\nexpected 1 to %u letters, "
-                                "digits, '_', '-' or '.'",
+                                "digits, '_', '-' or '.', not starting with a dot",
                                 name, WEIR_NAME_BYTES_MAX);
             free(name);
             continue;

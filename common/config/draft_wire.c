@@ -138,27 +138,27 @@ static struct weir_node *wire_one(struct weir_draft *draft, uint32_t index, cons
     return word == NULL ? NULL : wire_end(draft, node_option(name), word, place);
 }
 
-/* Marks every node that work for `node` comes through; returns false when a router is its own
- * upstream, which is told for the router where the circle closes. */
+/* Every node that work comes through on its way to one. */
 struct reach {
     struct weir_draft *draft;
     bool *seen;    /* one a node: reached */
     bool *on_path; /* one a node: on the way from the start to here */
 };
 
-static bool reach(struct reach *reach_, const struct weir_node *node)
+/* False when a router is its own upstream. */
+static bool reach(struct reach *walk, const struct weir_node *node)
 {
-    uint32_t index = (uint32_t)(node - reach_->draft->topology->nodes);
+    uint32_t index = (uint32_t)(node - walk->draft->topology->nodes);
     bool straight = true;
 
-    if (reach_->on_path[index])
+    if (walk->on_path[index])
         return false;
-    if (reach_->seen[index])
+    if (walk->seen[index])
         return true;
-    reach_->seen[index] = reach_->on_path[index] = true;
+    walk->seen[index] = walk->on_path[index] = true;
     for (uint32_t i = 0; i < node->from_count && straight; i++)
-        straight = reach(reach_, node->from[i]);
-    reach_->on_path[index] = false;
+        straight = reach(walk, node->from[i]);
+    walk->on_path[index] = false;
     return straight;
 }
 
@@ -206,7 +206,9 @@ static void check_worker_group(struct weir_draft *draft, uint32_t index, const b
                             worker->group);
 }
 
-static void check_reach(struct weir_draft *draft, uint32_t index, bool whole)
+/* `whole` says of each node whether its own wires are. A group is only missed when no broken wire
+ * on the way could hide it. */
+static void check_reach(struct weir_draft *draft, uint32_t index, const bool *whole)
 {
     struct weir_topology *topology = draft->topology;
     struct weir_node *node = &topology->nodes[index];
@@ -219,7 +221,11 @@ static void check_reach(struct weir_draft *draft, uint32_t index, bool whole)
                             "the routers above '%s' run in a circle\nexpected every way up to end "
                             "at a ventilator",
                             node->name);
-    if (straight && whole && node->role == WEIR_ROLE_WORKER && node->group != NULL)
+    bool known = straight;
+
+    for (uint32_t i = 0; i < topology->node_count; i++)
+        known = known && (whole[i] || !seen[i]);
+    if (known && node->role == WEIR_ROLE_WORKER && node->group != NULL)
         check_worker_group(draft, index, seen);
     free(seen);
 }
@@ -228,28 +234,23 @@ void weir_draft_wire(struct weir_draft *draft)
 {
     struct weir_topology *topology = draft->topology;
     bool *whole = weir_zalloc(topology->node_count + 1u, sizeof *whole);
-    bool all = true;
 
     for (uint32_t i = 0; i < topology->node_count; i++) {
         struct weir_node *node = &topology->nodes[i];
 
-        if (!draft->nodes[i].role_known) {
-            all = false;
+        if (!draft->nodes[i].role_known)
             continue;
-        }
         if (node->role == WEIR_ROLE_VENTILATOR)
             node->dead_letters = wire_one(draft, i, "dead-letters");
         if (node->role == WEIR_ROLE_WORKER)
             node->to = wire_one(draft, i, "to");
-        if (node->role == WEIR_ROLE_ROUTER || node->role == WEIR_ROLE_WORKER) {
-            whole[i] = wire_from(draft, i);
-            all = all && (whole[i] || node->role == WEIR_ROLE_WORKER);
-        }
+        bool fetches = node->role == WEIR_ROLE_ROUTER || node->role == WEIR_ROLE_WORKER;
+
+        whole[i] = !fetches || wire_from(draft, i);
     }
-    /* A group is only missed when no broken wire above could hide it. */
     for (uint32_t i = 0; i < topology->node_count; i++) {
         if (draft->nodes[i].role_known)
-            check_reach(draft, i, whole[i] && all);
+            check_reach(draft, i, whole);
     }
     free(whole);
 }

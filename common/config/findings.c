@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_CHARACTERS_MAX 100u /* of a source line; a longer one is cut around the caret */
+#define LINE_CHARACTERS_MAX 110u /* of a source line; a longer one is cut around the caret */
 #define TEXT_BYTES_MAX 2048u
 
 void weir_findings_fini(struct weir_findings *self)
@@ -140,7 +140,9 @@ static void print_source(const struct weir_place *place, const char *text, size_
         return;
     /* Show a window of the line that begins so that the caret is inside. */
     uint32_t caret = place->column > 0 ? place->column - 1 : 0;
-    uint32_t first = caret > LINE_CHARACTERS_MAX * 3 / 4 ? caret - LINE_CHARACTERS_MAX / 2 : 0;
+    bool fits = character_offset(line, line_bytes, LINE_CHARACTERS_MAX) == line_bytes;
+    bool far = caret > LINE_CHARACTERS_MAX * 3 / 4;
+    uint32_t first = far && !fits ? caret - LINE_CHARACTERS_MAX / 2 : 0;
     size_t from = character_offset(line, line_bytes, first);
     size_t to = character_offset(line, line_bytes, first + LINE_CHARACTERS_MAX);
 

@@ -9,6 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool weir_option_name_valid(const char *name)
+{
+    return name[0] != '.' && weir_name_valid(name, strlen(name));
+}
+
 static void set_text(void *field, char *text)
 {
     char **slot = field;
@@ -170,10 +175,10 @@ static int set_checked_text(const struct weir_option *option, const char *text, 
 {
     size_t bytes = strlen(text);
 
-    if (option->type == WEIR_OPTION_NAME && !weir_name_valid(text, bytes))
+    if (option->type == WEIR_OPTION_NAME && !weir_option_name_valid(text))
         return weir_error_set(error, WEIR_EINVAL,
                               "'%.80s' is not a name; expected 1 to %u letters, digits, '_', '-' "
-                              "or '.'",
+                              "or '.', not starting with a dot",
                               text, WEIR_NAME_BYTES_MAX);
     if (option->type == WEIR_OPTION_TOPIC && !weir_topic_valid(text, bytes))
         return weir_error_set(error, WEIR_EINVAL,

@@ -63,6 +63,9 @@ extern const struct weir_section weir_section_group;
 extern const struct weir_section weir_section_backoff;
 extern const struct weir_section weir_section_write;
 
+/* Whether a word can name a node, a group, a topology: names become files, too, so no dot first. */
+bool weir_option_name_valid(const char *name);
+
 /* Set a scalar option's field from its text: check syntax and range. WEIR_EINVAL says what was
  * expected. A text that the field held is freed. */
 int weir_option_set(const struct weir_option *option, const char *text, void *object,
