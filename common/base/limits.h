@@ -56,7 +56,22 @@
 #define WEIR_DUPLICATES_KEPT_MAX (1u << 20)   /* in answers that may have to be repeated */
 #define WEIR_ADMIN_LIST_MAX 1000u             /* rows of one listing */
 
+/* Sockets, handlers. */
+#define WEIR_FRAME_BYTES_MAX WEIR_BATCH_BYTES_MAX /* larger ones cut the sender off */
+#define WEIR_RECEIVE_QUEUE_MESSAGES_MAX                                                            \
+    128 /* unread, of one connection; then TCP holds it back                                       \
+         */
+#define WEIR_SEND_QUEUE_MESSAGES_MAX (1 << 17) /* to one connection; then it counts as gone */
+#define WEIR_UPSTREAMS_MAX 1024u
+#define WEIR_LISTEN_BACKLOG 1024
+#define WEIR_TURN_MESSAGES_MAX 128u    /* of one port, before the others have their turn */
+#define WEIR_TURN_COMPLETIONS_MAX 512u /* of the store or the executor, likewise */
+
 /* Times. */
+#define WEIR_LINGER_MS 1000 /* for what was sent, when a process ends */
+#define WEIR_RECONNECT_MS 50
+#define WEIR_RECONNECT_MAX_MS 1000
+#define WEIR_CONNECT_TIMEOUT_MS 5000
 #define WEIR_FLUSH_MS 50
 #define WEIR_HEARTBEAT_MS 2000
 #define WEIR_PEER_SILENCE_MS 10000 /* nothing is sent to a peer that was silent this long */

@@ -16,7 +16,8 @@ void weir_reactor_destroy(struct weir_reactor **self);
 const struct weir_host *weir_reactor_host(struct weir_reactor *self);
 
 /* Bind a ROUTER for a server port. With port 0 (tcp://127.0.0.1:*) the endpoint that was bound is
- * told by weir_reactor_endpoint. WEIR_EINVAL, WEIR_EIO: names the endpoint and who may hold it. */
+ * told by weir_reactor_endpoint. WEIR_EINVAL, WEIR_ELOCKED (another process holds it), WEIR_EIO:
+ * names the endpoint. */
 int weir_reactor_serve(struct weir_reactor *self, uint32_t port, const char *endpoint,
                        struct weir_error *error);
 /* Connect a DEALER for a client port. Success says nothing of the peer: LINK_UP does. */
@@ -37,9 +38,10 @@ int weir_reactor_signals(struct weir_reactor *self, struct weir_error *error);
 /* START, then turns until the role says stopped. Returns its status. */
 int weir_reactor_run(struct weir_reactor *self, struct weir_role *role);
 
-/* Any thread: have `call (arg)` called within the next turn, on the reactor's thread. */
+/* Any thread: have `call (arg)` called within the next turn, on the reactor's thread. The caller
+ * bounds how many are outstanding; those that the run did not get to are not called. */
 void weir_reactor_post(struct weir_reactor *self, void (*call)(void *arg), void *arg);
-/* Any thread: as SIGTERM. */
+/* Any thread: as SIGTERM; once more changes nothing. */
 void weir_reactor_drain(struct weir_reactor *self);
 
 #endif
