@@ -1,0 +1,368 @@
+#include <base/alloc.h>
+#include <base/limits.h>
+#include <errno.h>
+#include <hold/hold_sqlite.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BUSY_TIMEOUT_MS 10000
+#define ANSWER_BYTES 28u /* number, first, time: u64 each; count: u32; little-endian */
+
+static const char holder_tables[] =
+    "CREATE TABLE producers (id BLOB PRIMARY KEY, number INTEGER NOT NULL,"
+    " time_ms INTEGER NOT NULL, answers BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE next_sequence (one INTEGER PRIMARY KEY CHECK (one = 1),"
+    " sequence INTEGER NOT NULL);"
+    "INSERT INTO next_sequence VALUES (1, 1);";
+
+int weir_hold_directories(const char *path, struct weir_error *error)
+{
+    char *copy = weir_strdup(path);
+    int status = 0;
+    for (char *slash = strchr(copy + 1, '/'); slash != NULL && status == 0;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(copy, 0700) != 0 && errno != EEXIST)
+            status = weir_error_set(error, WEIR_EIO, "cannot make the directory %s: %s", copy,
+                                    strerror(errno));
+        *slash = '/';
+    }
+    free(copy);
+    return status;
+}
+
+void weir_bind_text(sqlite3_stmt *statement, int at, const char *text, size_t bytes)
+{
+    if (text == NULL)
+        sqlite3_bind_null(statement, at);
+    else
+        sqlite3_bind_text64(statement, at, text, bytes, SQLITE_STATIC, SQLITE_UTF8);
+}
+
+void weir_bind_blob(sqlite3_stmt *statement, int at, const void *data, size_t bytes)
+{
+    if (bytes == 0)
+        sqlite3_bind_zeroblob(statement, at, 0);
+    else
+        sqlite3_bind_blob64(statement, at, data, bytes, SQLITE_STATIC);
+}
+
+int weir_hold_db_error(const struct weir_hold_db *self, const char *doing, struct weir_error *error)
+{
+    const char *text = sqlite3_errmsg(self->db);
+    switch (sqlite3_errcode(self->db)) {
+    case SQLITE_FULL:
+        return weir_error_set(error, WEIR_EFULL, "%s: the disk of the %s %s is full: free some space",
+                              doing, self->what, self->path);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return weir_error_set(error, WEIR_EBUSY,
+                              "%s: another process has kept the %s %s locked for %d s", doing,
+                              self->what, self->path, BUSY_TIMEOUT_MS / 1000);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return weir_error_set(error, WEIR_EDAMAGED,
+                              "%s: the %s %s is damaged (%s): keep it aside and restore it from a "
+                              "copy, or begin a new one under another name",
+                              doing, self->what, self->path, text);
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+        return weir_error_set(error, WEIR_EIO,
+                              "%s: cannot open the %s %s for writing (%s): check who owns it and "
+                              "its directory",
+                              doing, self->what, self->path, text);
+    default:
+        return weir_error_set(error, WEIR_EIO, "%s: the %s %s: %s", doing, self->what, self->path,
+                              text);
+    }
+}
+
+int weir_hold_db_prepare(const struct weir_hold_db *self, const char *sql, sqlite3_stmt **statement,
+                         struct weir_error *error)
+{
+    if (sqlite3_prepare_v3(self->db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL) ==
+        SQLITE_OK)
+        return 0;
+    return weir_hold_db_error(self, "preparing", error);
+}
+
+int weir_hold_db_run(const struct weir_hold_db *self, sqlite3_stmt *statement, const char *doing,
+                     struct weir_error *error)
+{
+    int status = sqlite3_step(statement) == SQLITE_DONE ? 0 : weir_hold_db_error(self, doing, error);
+    sqlite3_reset(statement);
+    return status;
+}
+
+static int run_text(struct weir_hold_db *self, const char *sql, struct weir_error *error)
+{
+    if (sqlite3_exec(self->db, sql, NULL, NULL, NULL) == SQLITE_OK)
+        return 0;
+    return weir_hold_db_error(self, "opening", error);
+}
+
+static int read_number(struct weir_hold_db *self, const char *sql, int64_t *number,
+                       struct weir_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    int status = weir_hold_db_prepare(self, sql, &statement, error);
+    if (status == 0 && sqlite3_step(statement) == SQLITE_ROW)
+        *number = sqlite3_column_int64(statement, 0);
+    else if (status == 0)
+        status = weir_hold_db_error(self, "opening", error);
+    sqlite3_finalize(statement);
+    return status;
+}
+
+/* In one transaction, so that two processes that open a new file do not both fill it. */
+static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema *schema,
+                       bool *existed, struct weir_error *error)
+{
+    int64_t tables = 0, application = 0, version = 0;
+    int status = run_text(self, "BEGIN IMMEDIATE", error);
+    if (status == 0)
+        status = read_number(self, "SELECT count(*) FROM sqlite_schema", &tables, error);
+    if (status == 0)
+        status = read_number(self, "PRAGMA application_id", &application, error);
+    if (status == 0)
+        status = read_number(self, "PRAGMA user_version", &version, error);
+    if (status != 0)
+        return status;
+    *existed = tables > 0;
+    if (tables > 0 && application != schema->application_id)
+        return weir_error_set(error, WEIR_EINVAL,
+                              "%s is an SQLite file of something else, not a %s: name another file",
+                              self->path, self->what);
+    if (tables > 0 && version != schema->version)
+        return weir_error_set(error, WEIR_EINVAL,
+                              "the %s %s has format %" PRId64 ", this program reads format %" PRId32
+                              ": docs/format.md says how to upgrade",
+                              self->what, self->path, version, schema->version);
+    if (tables == 0) {
+        char *pragmas = weir_asprintf("PRAGMA application_id = %" PRId32
+                                      "; PRAGMA user_version = %" PRId32,
+                                      schema->application_id, schema->version);
+        status = run_text(self, schema->sql, error);
+        if (status == 0)
+            status = run_text(self, holder_tables, error);
+        if (status == 0)
+            status = run_text(self, pragmas, error);
+        free(pragmas);
+    }
+    return status == 0 ? run_text(self, "COMMIT", error) : status;
+}
+
+static int prepare_all(struct weir_hold_db *self, struct weir_error *error)
+{
+    const struct {
+        sqlite3_stmt **statement;
+        const char *sql;
+    } all[] = {
+        {&self->begin, "BEGIN IMMEDIATE"},
+        {&self->commit, "COMMIT"},
+        {&self->rollback, "ROLLBACK"},
+        {&self->put_producer, "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)"},
+        {&self->trim_producers, "DELETE FROM producers WHERE time_ms < ?"},
+        {&self->put_next, "UPDATE next_sequence SET sequence = max (sequence, ?)"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        int status = weir_hold_db_prepare(self, all[i].sql, all[i].statement, error);
+        if (status != 0)
+            return status;
+    }
+    return 0;
+}
+
+int weir_hold_db_open(const char *path, bool make, const struct weir_hold_schema *schema,
+                      struct weir_hold_db **db, bool *existed, struct weir_error *error)
+{
+    bool had_tables = false;
+    *db = NULL;
+    if (!make && access(path, F_OK) != 0)
+        return weir_error_set(error, WEIR_ENOTFOUND, "there is no %s at %s: %s", schema->what, path,
+                              strerror(errno));
+    if (make && weir_hold_directories(path, error) != 0)
+        return WEIR_EIO;
+    struct weir_hold_db *self = weir_zalloc(1, sizeof *self);
+    self->path = weir_strdup(path);
+    self->what = schema->what;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (make ? SQLITE_OPEN_CREATE : 0);
+    int status = sqlite3_open_v2(path, &self->db, flags, NULL) == SQLITE_OK
+                     ? 0
+                     : weir_hold_db_error(self, "opening", error);
+    if (status == 0) {
+        sqlite3_busy_timeout(self->db, BUSY_TIMEOUT_MS);
+        /* The WAL is cut back after a checkpoint, whatever a slow reader made of it. */
+        status = run_text(self,
+                          "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                          "PRAGMA journal_size_limit = 16777216; PRAGMA foreign_keys = OFF",
+                          error);
+    }
+    if (status == 0)
+        status = make_tables(self, schema, &had_tables, error);
+    if (status == 0)
+        status = prepare_all(self, error);
+    if (status != 0) {
+        weir_hold_db_destroy(&self);
+        return status;
+    }
+    if (existed != NULL)
+        *existed = had_tables;
+    *db = self;
+    return 0;
+}
+
+void weir_hold_db_destroy(struct weir_hold_db **self_pointer)
+{
+    struct weir_hold_db *self = *self_pointer;
+    if (self == NULL)
+        return;
+    sqlite3_finalize(self->begin);
+    sqlite3_finalize(self->commit);
+    sqlite3_finalize(self->rollback);
+    sqlite3_finalize(self->put_producer);
+    sqlite3_finalize(self->trim_producers);
+    sqlite3_finalize(self->put_next);
+    sqlite3_close_v2(self->db);
+    free(self->path);
+    free(self);
+    *self_pointer = NULL;
+}
+
+int weir_hold_db_begin(struct weir_hold_db *self, struct weir_error *error)
+{
+    return weir_hold_db_run(self, self->begin, "beginning a transaction", error);
+}
+
+int weir_hold_db_commit(struct weir_hold_db *self, const char *doing, struct weir_error *error)
+{
+    return weir_hold_db_run(self, self->commit, doing, error);
+}
+
+void weir_hold_db_rollback(struct weir_hold_db *self)
+{
+    if (sqlite3_get_autocommit(self->db))
+        return; /* some failures roll back by themselves */
+    sqlite3_step(self->rollback);
+    sqlite3_reset(self->rollback);
+}
+
+static void put_le(uint8_t *at, uint64_t value, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i++)
+        at[i] = (uint8_t)(value >> (8 * i));
+}
+
+static uint64_t get_le(const uint8_t *at, uint32_t bytes)
+{
+    uint64_t value = 0;
+    for (uint32_t i = 0; i < bytes; i++)
+        value |= (uint64_t)at[i] << (8 * i);
+    return value;
+}
+
+int weir_hold_db_note(struct weir_hold_db *self, const struct weir_store_request *request,
+                      struct weir_error *error)
+{
+    const struct weir_producer_row *row = &request->producer;
+    uint8_t answers[WEIR_PRODUCER_WINDOW_MAX * ANSWER_BYTES];
+    for (uint32_t i = 0; i < row->answer_count; i++) {
+        uint8_t *at = &answers[(size_t)i * ANSWER_BYTES];
+        put_le(at, row->answers[i].number, 8);
+        put_le(at + 8, row->answers[i].first, 8);
+        put_le(at + 16, (uint64_t)row->answers[i].time_ms, 8);
+        put_le(at + 24, row->answers[i].count, 4);
+    }
+    weir_bind_blob(self->put_producer, 1, row->id, sizeof row->id);
+    sqlite3_bind_int64(self->put_producer, 2, (int64_t)row->number);
+    sqlite3_bind_int64(self->put_producer, 3, row->time_ms);
+    weir_bind_blob(self->put_producer, 4, answers, (size_t)row->answer_count * ANSWER_BYTES);
+    int status = weir_hold_db_run(self, self->put_producer, "noting a producer", error);
+    if (status != 0)
+        return status;
+    sqlite3_bind_int64(self->put_next, 1, (int64_t)(request->record.first + request->record.count));
+    return weir_hold_db_run(self, self->put_next, "noting the next sequence", error);
+}
+
+int weir_hold_db_trim(struct weir_hold_db *self, int64_t before_ms, struct weir_error *error)
+{
+    sqlite3_bind_int64(self->trim_producers, 1, before_ms);
+    return weir_hold_db_run(self, self->trim_producers, "forgetting silent producers", error);
+}
+
+static int read_producer(sqlite3_stmt *statement, struct weir_producer_row *row)
+{
+    size_t bytes = (size_t)sqlite3_column_bytes(statement, 3);
+    const uint8_t *answers = sqlite3_column_blob(statement, 3);
+    if (sqlite3_column_bytes(statement, 0) != WEIR_PRODUCER_BYTES || bytes % ANSWER_BYTES != 0 ||
+        bytes / ANSWER_BYTES > WEIR_PRODUCER_WINDOW_MAX)
+        return WEIR_EDAMAGED;
+    memcpy(row->id, sqlite3_column_blob(statement, 0), WEIR_PRODUCER_BYTES);
+    row->number = (uint64_t)sqlite3_column_int64(statement, 1);
+    row->time_ms = sqlite3_column_int64(statement, 2);
+    row->answer_count = (uint32_t)(bytes / ANSWER_BYTES);
+    for (uint32_t i = 0; i < row->answer_count; i++) {
+        const uint8_t *at = &answers[(size_t)i * ANSWER_BYTES];
+        row->answers[i] = (struct weir_producer_answer){
+            .number = get_le(at, 8),
+            .first = get_le(at + 8, 8),
+            .time_ms = (int64_t)get_le(at + 16, 8),
+            .count = (uint32_t)get_le(at + 24, 4),
+        };
+    }
+    return 0;
+}
+
+int weir_hold_db_recover(struct weir_hold_db *self, struct weir_producer_row **producers,
+                         uint32_t *producer_count, uint64_t *next_sequence,
+                         struct weir_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    struct weir_producer_row *rows = NULL;
+    uint32_t count = 0, capacity = 0;
+    int64_t next = 1;
+    int step = SQLITE_DONE;
+    *producers = NULL;
+    *producer_count = 0;
+    int status =
+        read_number(self, "SELECT sequence FROM next_sequence WHERE one = 1", &next, error);
+    if (status == 0)
+        status = weir_hold_db_prepare(self,
+                                      "SELECT id, number, time_ms, answers FROM producers"
+                                      " ORDER BY time_ms DESC LIMIT ?",
+                                      &statement, error);
+    if (status != 0)
+        goto cleanup;
+    sqlite3_bind_int64(statement, 1, WEIR_PRODUCERS_MAX);
+    while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
+        if (count == capacity) {
+            capacity = capacity ? capacity * 2 : 16;
+            rows = weir_realloc(rows, capacity, sizeof *rows);
+        }
+        rows[count] = (struct weir_producer_row){0};
+        status = read_producer(statement, &rows[count]);
+        if (status != 0) {
+            weir_error_set(error, status, "the %s %s has a producer's row that makes no sense",
+                           self->what, self->path);
+            goto cleanup;
+        }
+        count++;
+    }
+    if (step != SQLITE_DONE)
+        status = weir_hold_db_error(self, "reading the producers", error);
+cleanup:
+    sqlite3_finalize(statement);
+    if (status != 0) {
+        free(rows);
+        return status;
+    }
+    *producers = rows;
+    *producer_count = count;
+    *next_sequence = (uint64_t)next;
+    return 0;
+}
