@@ -56,8 +56,9 @@ int weir_hold_db_error(const struct weir_hold_db *self, const char *doing, struc
     const char *text = sqlite3_errmsg(self->db);
     switch (sqlite3_errcode(self->db)) {
     case SQLITE_FULL:
-        return weir_error_set(error, WEIR_EFULL, "%s: the disk of the %s %s is full: free some space",
-                              doing, self->what, self->path);
+        return weir_error_set(error, WEIR_EFULL,
+                              "%s: the disk of the %s %s is full: free some space", doing,
+                              self->what, self->path);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return weir_error_set(error, WEIR_EBUSY,
@@ -94,7 +95,8 @@ int weir_hold_db_prepare(const struct weir_hold_db *self, const char *sql, sqlit
 int weir_hold_db_run(const struct weir_hold_db *self, sqlite3_stmt *statement, const char *doing,
                      struct weir_error *error)
 {
-    int status = sqlite3_step(statement) == SQLITE_DONE ? 0 : weir_hold_db_error(self, doing, error);
+    int status =
+        sqlite3_step(statement) == SQLITE_DONE ? 0 : weir_hold_db_error(self, doing, error);
     sqlite3_reset(statement);
     return status;
 }
@@ -144,9 +146,9 @@ static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema 
                               ": docs/format.md says how to upgrade",
                               self->what, self->path, version, schema->version);
     if (tables == 0) {
-        char *pragmas = weir_asprintf("PRAGMA application_id = %" PRId32
-                                      "; PRAGMA user_version = %" PRId32,
-                                      schema->application_id, schema->version);
+        char *pragmas =
+            weir_asprintf("PRAGMA application_id = %" PRId32 "; PRAGMA user_version = %" PRId32,
+                          schema->application_id, schema->version);
         status = run_text(self, schema->sql, error);
         if (status == 0)
             status = run_text(self, holder_tables, error);

@@ -3,6 +3,7 @@
 #include <hold/hold_store.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -172,7 +173,8 @@ static void doom(struct hold_store *self, uint32_t count)
 
 static void write_all(struct hold_store *self, struct requests *taken)
 {
-    static const struct weir_error doomed = {WEIR_EFULL, "not tried: a batch ahead of it found the disk full"};
+    static const struct weir_error doomed = {WEIR_EFULL,
+                                             "not tried: a batch ahead of it found the disk full"};
     if (taken->doomed > 0)
         finish_group(self, taken->at, taken->doomed, WEIR_EFULL, NULL, &doomed);
     for (uint32_t first = taken->doomed; first < taken->count;) {
@@ -181,8 +183,8 @@ static void write_all(struct hold_store *self, struct requests *taken)
         struct weir_error error = {0};
         int status = self->failed;
         if (status == 0)
-            status = self->writer.hold(self->writer.self, &taken->at[first], count, duplicates,
-                                       &error);
+            status =
+                self->writer.hold(self->writer.self, &taken->at[first], count, duplicates, &error);
         else
             error = self->failure;
         if (status == WEIR_EFULL) {

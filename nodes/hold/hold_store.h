@@ -13,9 +13,9 @@
 /* What writing means for this holder. Called on the store's thread. */
 struct weir_hold_writer {
     void *self;
-    /* Write the requests, all or none; durable when it returns 0. duplicates[i] is how many messages
-     * of request i were there already. WEIR_EFULL: nothing was written, and the same may be asked
-     * again. Anything else is final. */
+    /* Write the requests, all or none; durable when it returns 0. duplicates[i] is how many
+     * messages of request i were there already. WEIR_EFULL: nothing was written, and the same may
+     * be asked again. Anything else is final. */
     int (*hold)(void *self, const struct weir_store_request *requests, uint32_t count,
                 uint32_t *duplicates, struct weir_error *error);
     void (*destroy)(void *self);

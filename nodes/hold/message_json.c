@@ -1,0 +1,116 @@
+#include <base/alloc.h>
+#include <contract/policy.h>
+#include <hold/message_json.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static char *base64_new(const void *data, size_t bytes)
+{
+    size_t size = sodium_base64_encoded_len(bytes, sodium_base64_VARIANT_ORIGINAL);
+    char *text = weir_alloc(size);
+    return sodium_bin2base64(text, size, data, bytes, sodium_base64_VARIANT_ORIGINAL);
+}
+
+/* NULL where the bytes are not UTF-8. */
+static json_t *text_new(const void *data, size_t bytes)
+{
+    return json_stringn(bytes > 0 ? data : "", bytes);
+}
+
+static json_t *base64_json_new(const void *data, size_t bytes)
+{
+    char *text = base64_new(data, bytes);
+    json_t *json = json_string(text);
+    free(text);
+    return json;
+}
+
+json_t *weir_json_bytes(const void *data, size_t bytes)
+{
+    json_t *json = text_new(data, bytes);
+    if (json == NULL) {
+        json = json_object();
+        json_object_set_new(json, "base64", base64_json_new(data, bytes));
+    }
+    return json;
+}
+
+void weir_json_set_bytes(json_t *object, const char *name, const void *data, size_t bytes)
+{
+    json_t *text = data == NULL ? json_null() : text_new(data, bytes);
+    if (text != NULL) {
+        json_object_set_new(object, name, text);
+        return;
+    }
+    char *base64_name = weir_asprintf("%s_base64", name);
+    json_object_set_new(object, base64_name, base64_json_new(data, bytes));
+    free(base64_name);
+}
+
+json_t *weir_json_headers(const struct weir_message_view *message)
+{
+    json_t *headers = json_object();
+    for (uint32_t i = 0; i < message->header_count; i++) {
+        const struct weir_header_pair *header = &message->headers[i];
+        json_t *value = weir_json_bytes(header->value, header->value_bytes);
+        /* A name that is not UTF-8 stands in base64. */
+        if (json_object_setn(headers, header->name, header->name_bytes, value) != 0) {
+            char *base64 = base64_new(header->name, header->name_bytes);
+            json_object_set(headers, base64, value);
+            free(base64);
+        }
+        json_decref(value);
+    }
+    return headers;
+}
+
+static const char *outcome_name(uint32_t outcome)
+{
+    switch (outcome) {
+    case WEIR_NOTE_LOST:
+        return "lost";
+    case WEIR_NOTE_TIMEOUT:
+        return "timeout";
+    case WEIR_NOTE_EXPIRED:
+        return "expired";
+    default:
+        return outcome <= WEIR_UNAVAILABLE ? weir_outcome_name((enum weir_outcome)outcome)
+                                           : "unknown";
+    }
+}
+
+json_t *weir_json_history(const struct weir_bytes *history)
+{
+    struct weir_attempt_note notes[WEIR_HISTORY_ENTRIES_MAX];
+    json_t *array = json_array();
+    int count =
+        history->size > 0 ? weir_history_decode(history, notes, WEIR_HISTORY_ENTRIES_MAX) : 0;
+    for (int i = 0; i < count; i++) {
+        char time[WEIR_TIME_TEXT_BYTES];
+        json_t *note = json_object();
+        weir_time_format(notes[i].time_ms, time);
+        json_object_set_new(note, "attempt", json_integer(notes[i].attempt));
+        json_object_set_new(note, "time", json_string(time));
+        json_object_set_new(note, "outcome", json_string(outcome_name(notes[i].outcome)));
+        json_object_set_new(note, "worker",
+                            weir_json_bytes(notes[i].worker, notes[i].worker_bytes));
+        json_object_set_new(note, "error", weir_json_bytes(notes[i].error, notes[i].error_bytes));
+        json_array_append_new(array, note);
+    }
+    return array;
+}
+
+void weir_time_format(int64_t time_ms, char text[WEIR_TIME_TEXT_BYTES])
+{
+    /* A peer may have said anything: what lies beyond the year 9999 is cut to it. */
+    const int64_t end_ms = INT64_C(253402300799999);
+    int64_t clamped = time_ms < 0 ? 0 : time_ms > end_ms ? end_ms : time_ms;
+    time_t seconds = (time_t)(clamped / 1000);
+    struct tm parts;
+    gmtime_r(&seconds, &parts);
+    size_t length = strftime(text, WEIR_TIME_TEXT_BYTES, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text + length, WEIR_TIME_TEXT_BYTES - length, ".%03dZ", (int)(clamped % 1000));
+}
