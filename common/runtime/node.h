@@ -25,13 +25,14 @@ struct weir_process {
     char *pid_path;                 /* NULL: no pid file was written */
     struct weir_reactor *reactor;
     uint64_t seed; /* from the kernel, for the role */
+    bool wired;
 };
 
-/* Parse `--topology FILE --node NAME [--instance N]` (FILE also from $WEIR_TOPOLOGY), load the
- * topology, check that the node has this role and so many instances, start the log, make the run
- * directory, block the signals and make the reactor. False: the process is to end with `*status`: 0
- * after --help and --version, 64 (EX_USAGE), 78 (EX_CONFIG), 73 (EX_CANTCREAT); the reason has been
- * written to stderr. Call first in main, before any thread exists. */
+/* Parse `--topology FILE --node NAME [--instance N] [--verbose]` (FILE also from $WEIR_TOPOLOGY),
+ * load the topology, check that the node has this role and so many instances, start the log, make
+ * the run directory, block the signals and make the reactor. False: the process is to end with
+ * `*status`: 0 after --help and --version, 64 (EX_USAGE), 78 (EX_CONFIG), 73 (EX_CANTCREAT); the
+ * reason has been written to stderr. Call first in main, before any thread exists. */
 bool weir_process_start(struct weir_process *self, enum weir_role_kind role, int argc, char **argv,
                         int *status);
 
