@@ -55,6 +55,11 @@
 #define WEIR_PRODUCER_WINDOW 8u               /* the same, as our own producers do it */
 #define WEIR_DUPLICATES_KEPT_MAX (1u << 20)   /* in answers that may have to be repeated */
 #define WEIR_ADMIN_LIST_MAX 1000u             /* rows of one listing */
+#define WEIR_ROUTES_MAX 65536u                /* workers behind routers whose way is remembered */
+#define WEIR_OFFER_SHARE_MIN 64u /* an offer is not cut below this to be fair to others */
+#define WEIR_ALONE_ROUTER_MAX 4u /* suspects out at one router, a group */
+#define WEIR_HELD_ACKS_MAX 4096u /* frames a router keeps for an upstream that is away … */
+#define WEIR_HELD_ACKS_BYTES_MAX (16u << 20) /* … and their size */
 
 /* Sockets, handlers. */
 #define WEIR_FRAME_BYTES_MAX WEIR_BATCH_BYTES_MAX /* larger ones cut the sender off */
@@ -79,10 +84,23 @@
 #define WEIR_LEASE_DURABLE_MS 1000 /* older leases are part of the state */
 #define WEIR_PRODUCER_EXPIRE_MS (24 * 3600 * 1000)
 #define WEIR_DRAIN_MS 30000
+#define WEIR_LOSS_GRACE_MS 250     /* an unreachable worker may be back on another connection */
+#define WEIR_LOSS_DOUBT_MS 3000    /* the same, where it had a second way all the time */
+#define WEIR_WAITING_AGAIN_MS 1000 /* WAITING is repeated to a peer that still got nothing */
+#define WEIR_ALONE_WAIT_MS 5000    /* a worker is drained for a suspect at most this long … */
+#define WEIR_ALONE_AGAIN_MS 20000  /* … and then left in peace this long */
+#define WEIR_LEND_IDLE_MS 100      /* an upstream with credit that sends nothing has no work */
+#define WEIR_ROUTE_MS 30000        /* a worker behind a router is forgotten after this silence */
 #define WEIR_SUBMIT_REPEAT_MS 5000 /* a PUT is repeated after this silence, twice that, … */
 #define WEIR_SUBMIT_REPEAT_MAX_MS 60000
 #define WEIR_TIME_MS_MAX ((INT64_C(1) << 48) - 1) /* what a message id can hold */
 #define WEIR_DURATION_MS_MAX (INT64_C(1) << 40)   /* on the wire; in ns it still fits 63 bits */
+
+/* Circuit breaker: opens when so many of at least so many outcomes failed within its window. */
+#define WEIR_BREAKER_FAILED_PERCENT 90u
+#define WEIR_BREAKER_OUTCOMES_MIN 20u
+#define WEIR_BREAKER_FIRST_MS 500  /* to the first probe; doubles with each that fails … */
+#define WEIR_BREAKER_LAST_MS 10000 /* … up to this */
 
 /* The topology file. */
 #define WEIR_TOPOLOGY_BYTES_MAX (1u << 20)
@@ -103,5 +121,9 @@ _Static_assert(WEIR_BATCH_MESSAGES_MAX * 32u <= WEIR_CONTROL_BYTES_MAX,
 _Static_assert(WEIR_HISTORY_ENTRIES_MAX *(WEIR_ERROR_BYTES_MAX + WEIR_WORKER_NAME_BYTES_MAX +
                                           64u) <= WEIR_HISTORY_BYTES_MAX,
                "a history fits its limit");
+_Static_assert(WEIR_LOSS_GRACE_MS < WEIR_HEARTBEAT_MS, "a loss is known before the next heartbeat");
+_Static_assert(WEIR_LOSS_DOUBT_MS > WEIR_HEARTBEAT_MS,
+               "a living worker beats before it is given up");
+_Static_assert(WEIR_ROUTE_MS > WEIR_PEER_SILENCE_MS, "a route outlives its worker's silence");
 
 #endif

@@ -35,7 +35,8 @@ struct weir_dispatch_owner {
     /* A worker is gone and held these, from its last READY or DELIVER on. */
     void (*lost)(void *self, uint64_t worker, const char *name, const struct weir_lease_ref *leases,
                  uint32_t count, const struct weir_now *now);
-    /* These are given back untouched (BYE). */
+    /* These are given back untouched: BYE; or a worker came back on another connection and does not
+     * hold them, so they were lost on the wire. */
     void (*released)(void *self, const struct weir_lease_ref *leases, uint32_t count,
                      const struct weir_now *now);
     /* JOIN: answer JOINED or ERROR to `peer`, now or later. */
@@ -103,6 +104,10 @@ void weir_dispatch_error(struct weir_dispatch *self, uint64_t peer, const char *
 /* The free credit of all workers for a group, breakers heeded: what a relay may lend upwards. */
 void weir_dispatch_room(const struct weir_dispatch *self, const char *group, uint64_t *messages,
                         uint64_t *bytes);
+/* Work waits elsewhere for room here: say WAITING, as a failing offer does. For a relay whose own
+ * upstream says so. */
+void weir_dispatch_announce(struct weir_dispatch *self, const char *group,
+                            const struct weir_now *now);
 /* Every group that a live session has named. Calls `each` for all. */
 void weir_dispatch_groups(const struct weir_dispatch *self,
                           void (*each)(void *arg, const char *group), void *arg);
