@@ -109,8 +109,10 @@ static bool sign(struct weir_dispatch *self, const struct peer *peer, struct wei
                             "worker: not the number that READY named", NULL);
         return false;
     }
-    WEIR_SET(control, worker, WORKER, peer->worker);
-    if (!WEIR_HAS(control, NAME))
+    bool answers = control->verb == WEIR_VERB_ACK || control->verb == WEIR_VERB_HEARTBEAT;
+    if (answers)
+        WEIR_SET(control, worker, WORKER, peer->worker);
+    if (answers && !WEIR_HAS(control, NAME))
         WEIR_SET(control, name, NAME, weir_text_of(peer->name));
     return true;
 }

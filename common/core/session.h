@@ -55,12 +55,19 @@ struct weir_credit {
     uint64_t limit_messages, limit_bytes;
     uint64_t used_messages, used_bytes;
     bool withdrawing; /* a lowered limit is not confirmed yet */
+    /* What the server may still go by while it is not: the highest limit since it confirmed one. */
+    uint64_t ceiling_messages, ceiling_bytes;
 };
 struct weir_credit weir_session_credit(const struct weir_session *self, const char *group);
 /* Let the server send `messages` and `bytes` more than it has used: sets the limit to used + these,
- * and says CREDIT when that changes it. Lowering is answered by CREDITED. */
+ * and says CREDIT when that changes it; the first time always, so that the server knows who serves
+ * the group. Lowering is answered by CREDITED. Nothing is granted before WELCOME; for a group that
+ * is being JOINed, CREDIT goes out once it exists. */
 void weir_session_grant(struct weir_session *self, const char *group, uint64_t messages,
                         uint64_t bytes);
+/* What went wrong here so far: frames that did not parse, deliveries that lied about themselves or
+ * went beyond the credit. */
+uint64_t weir_session_errors(const struct weir_session *self);
 /* Send any frame; dropped when the link is down (the next READY says what is held). */
 void weir_session_send(struct weir_session *self, const struct weir_control *control);
 
