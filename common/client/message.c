@@ -141,6 +141,11 @@ static uint32_t length_of(size_t bytes)
     return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
 }
 
+static bool duration_valid(int64_t ms)
+{
+    return ms >= 0 && ms <= WEIR_DURATION_MS_MAX;
+}
+
 int weir_message_view_of(const struct weir_message *self, struct weir_message_view *view,
                          struct weir_error *error)
 {
@@ -149,10 +154,10 @@ int weir_message_view_of(const struct weir_message *self, struct weir_message_vi
                               "\"%.100s\" is no topic: words of letters, digits, '_' and '-', "
                               "joined by dots, %u bytes at most",
                               self->topic.data, WEIR_TOPIC_BYTES_MAX);
-    if (self->delay_ms < 0 || self->ttl_ms < 0)
-        return weir_error_set(error, WEIR_EINVAL,
-                              "delay and time to live are at least 0 ms, not %lld and %lld",
-                              (long long)self->delay_ms, (long long)self->ttl_ms);
+    if (!duration_valid(self->delay_ms) || !duration_valid(self->ttl_ms))
+        return weir_error_set(
+            error, WEIR_EINVAL, "delay and time to live are 0 … %lld ms, not %lld and %lld",
+            (long long)WEIR_DURATION_MS_MAX, (long long)self->delay_ms, (long long)self->ttl_ms);
     if (self->header_count > WEIR_HEADERS_MAX)
         return weir_error_set(error, WEIR_ELIMIT, "the message has %u headers, %u are allowed",
                               self->header_count, WEIR_HEADERS_MAX);

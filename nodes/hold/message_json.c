@@ -55,14 +55,8 @@ json_t *weir_json_headers(const struct weir_message_view *message)
     json_t *headers = json_object();
     for (uint32_t i = 0; i < message->header_count; i++) {
         const struct weir_header_pair *header = &message->headers[i];
-        json_t *value = weir_json_bytes(header->value, header->value_bytes);
-        /* A name that is not UTF-8 stands in base64. */
-        if (json_object_setn(headers, header->name, header->name_bytes, value) != 0) {
-            char *base64 = base64_new(header->name, header->name_bytes);
-            json_object_set(headers, base64, value);
-            free(base64);
-        }
-        json_decref(value);
+        json_object_setn_new(headers, header->name, header->name_bytes,
+                             weir_json_bytes(header->value, header->value_bytes));
     }
     return headers;
 }
