@@ -1,0 +1,3 @@
+/* What cppcheck has to know of the list macros, in a form that it can follow. */
+#define DL_FOREACH2(head, el, next) for (el = head; el; el = el->next)
+#define DL_FOREACH_SAFE2(head, el, tmp, next) for (el = head; el; el = tmp)
