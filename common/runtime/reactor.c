@@ -7,7 +7,6 @@
 #include <base/limits.h>
 #include <core/roles.h>
 #include <errno.h>
-#include <limits.h>
 #include <net/socket.h>
 #include <pthread.h>
 #include <signal.h>
@@ -393,21 +392,14 @@ static void make_items(struct weir_reactor *self)
     }
 }
 
-/* How long to wait, in ms: rounded up, so that nothing is early and polls again and again. */
-static long wait_ms(const struct weir_reactor *self)
+static int wait_ms(const struct weir_reactor *self)
 {
     int64_t next = self->wake_at_ns;
     for (uint32_t i = 0; i < self->port_count; i++) {
         int64_t due = weir_socket_due(self->ports[i].socket);
         next = due < next ? due : next;
     }
-    if (next == WEIR_TIME_NEVER)
-        return -1;
-    int64_t left_ns = next - weir_clock_now().mono_ns;
-    if (left_ns <= 0)
-        return 0;
-    int64_t left_ms = (left_ns - 1) / WEIR_NS_PER_MS + 1;
-    return left_ms < INT_MAX ? (long)left_ms : INT_MAX;
+    return weir_clock_ms_until(next);
 }
 
 static void turn(struct weir_reactor *self)
