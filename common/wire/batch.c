@@ -115,7 +115,7 @@ static int check_index(const struct weir_bytes *index, const struct weir_bytes *
     if (lengths.least == 0)
         return weir_error_set(error, WEIR_EPROTO, "index: a message of length 0");
     if (lengths.most > WEIR_MESSAGE_BYTES_MAX)
-        return weir_error_set(error, WEIR_EPROTO, "index: a message of %u bytes, the limit is %u",
+        return weir_error_set(error, WEIR_ELIMIT, "index: a message of %u bytes, the limit is %u",
                               lengths.most, WEIR_MESSAGE_BYTES_MAX);
     return 0;
 }
@@ -227,7 +227,7 @@ int weir_batch_check(const struct weir_bytes *header_frame, const struct weir_by
         return rc;
     if (header_frame->size + index->size > WEIR_BATCH_BYTES_MAX ||
         body->size > WEIR_BATCH_BYTES_MAX - header_frame->size - index->size)
-        return weir_error_set(error, WEIR_EPROTO, "batch: %zu bytes, the limit is %u",
+        return weir_error_set(error, WEIR_ELIMIT, "batch: %zu bytes, the limit is %u",
                               header_frame->size + index->size + body->size, WEIR_BATCH_BYTES_MAX);
     return check_index(index, body, header->count, weir_index_width(header->flags), error);
 }

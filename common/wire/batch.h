@@ -48,7 +48,8 @@ int weir_batch_header_decode(const struct weir_bytes *frame, struct weir_batch_h
 
 /* Check a whole batch as it comes from a peer: the header, that the index has `count` entries of
  * the width its flags ask for, that their lengths add up to the body, and the limits. Message
- * bodies are not looked into. */
+ * bodies are not looked into. WEIR_EPROTO, or WEIR_ELIMIT when the batch or a message is too large.
+ */
 int weir_batch_check(const struct weir_bytes *header_frame, const struct weir_bytes *index,
                      const struct weir_bytes *body, struct weir_batch_header *header,
                      struct weir_error *error);
@@ -66,7 +67,7 @@ uint64_t weir_index_span(const struct weir_bytes *index, uint32_t width, uint32_
                          uint32_t count);
 
 /* Check a slice as it comes in a DELIVER: `count` equal entries of a possible width whose lengths
- * add up to the body. Gives the width. */
+ * add up to the body. Gives the width. WEIR_EPROTO or WEIR_ELIMIT. */
 int weir_slice_check(const struct weir_bytes *index, const struct weir_bytes *body, uint32_t count,
                      uint32_t *width, struct weir_error *error);
 /* New references to the part of a slice that holds entries [first, first + count). `body_offset`
