@@ -24,6 +24,8 @@ bool weir_held_walk_next(struct weir_held_walk *self)
     if (!message->readable)
         message->view = (struct weir_message_view){.payload = message->body.data,
                                                    .payload_bytes = message->body.size};
+    if (!message->view.has_origin)
+        message->view.origin = (struct weir_origin){0};
     message->topic = self->header.topic;
     message->topic_bytes = self->header.topic_bytes;
     if (message->view.has_origin)

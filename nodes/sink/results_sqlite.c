@@ -1,0 +1,42 @@
+#include <hold/message_json.h>
+#include <sink/results_sqlite.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void bind_value(sqlite3_stmt *statement, int at, const void *data, size_t bytes)
+{
+    if (data == NULL) {
+        sqlite3_bind_null(statement, at);
+        return;
+    }
+    json_t *text = json_stringn(bytes > 0 ? data : "", bytes);
+    if (text != NULL)
+        weir_bind_text(statement, at, data, bytes);
+    else
+        weir_bind_blob(statement, at, data, bytes);
+    json_decref(text);
+}
+
+int weir_results_insert(struct weir_hold_db *db, sqlite3_stmt *insert,
+                        const struct weir_held_message *message, int64_t time_ms,
+                        struct weir_error *error)
+{
+    const struct weir_message_view *view = &message->view;
+    char id[WEIR_ID_TEXT_BYTES];
+    json_t *object = weir_json_headers(view);
+    char *headers = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    weir_id_format(&message->id, id);
+    weir_bind_text(insert, 1, id, strlen(id));
+    weir_bind_text(insert, 2, message->topic, message->topic_bytes);
+    bind_value(insert, 3, view->origin.group, view->origin.group_bytes);
+    bind_value(insert, 4, view->key, view->key_bytes);
+    sqlite3_bind_int64(insert, 5, view->origin.attempt);
+    sqlite3_bind_int64(insert, 6, view->origin.death);
+    bind_value(insert, 7, view->payload, view->payload_bytes);
+    weir_bind_text(insert, 8, headers, strlen(headers));
+    sqlite3_bind_int64(insert, 9, time_ms);
+    int status = weir_hold_db_run(db, insert, "writing a result", error);
+    free(headers);
+    return status;
+}
