@@ -108,6 +108,11 @@ void weir_dispatch_room(const struct weir_dispatch *self, const char *group, uin
  * upstream says so. */
 void weir_dispatch_announce(struct weir_dispatch *self, const char *group,
                             const struct weir_now *now);
+/* Send a frame to every live session that serves the group. */
+void weir_dispatch_tell(struct weir_dispatch *self, const char *group,
+                        const struct weir_control *control);
+/* Messages that are out, to all peers. */
+uint64_t weir_dispatch_outstanding(const struct weir_dispatch *self);
 /* Every group that a live session has named. Calls `each` for all. */
 void weir_dispatch_groups(const struct weir_dispatch *self,
                           void (*each)(void *arg, const char *group), void *arg);

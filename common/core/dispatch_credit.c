@@ -114,7 +114,8 @@ uint32_t weir_dispatch_servers(const struct weir_dispatch *self, const char *nam
     if (group)
         DL_FOREACH2(group->services, service, g_next)
         {
-            if (service->peer->state == PEER_LIVE)
+            /* One that cannot be reached may be back in a moment. */
+            if (service->peer->state == PEER_LIVE || service->peer->state == PEER_GONE)
                 count++;
             if (service->peer->heard_ms > last_ms)
                 last_ms = service->peer->heard_ms;
@@ -198,4 +199,24 @@ void weir_dispatch_announce(struct weir_dispatch *self, const char *name,
         service->waiting_ns = now->mono_ns;
         weir_dispatch_send(self, service->peer->number, &waiting);
     }
+}
+
+void weir_dispatch_tell(struct weir_dispatch *self, const char *name,
+                        const struct weir_control *control)
+{
+    struct group *group = weir_dispatch_group(self, name, strlen(name));
+    struct service *service;
+    if (!group)
+        return;
+    DL_FOREACH2(group->services, service, g_next)
+    if (service->peer->state == PEER_LIVE)
+        weir_dispatch_send(self, service->peer->number, control);
+}
+
+uint64_t weir_dispatch_outstanding(const struct weir_dispatch *self)
+{
+    uint64_t messages = 0;
+    for (const struct peer *peer = self->peers; peer; peer = peer->hh.next)
+        messages += peer->outstanding;
+    return messages;
 }

@@ -275,6 +275,19 @@ void weir_session_grant(struct weir_session *self, const char *name, uint64_t me
         say_credit(self, group, lowers);
 }
 
+bool weir_session_forget(struct weir_session *self, const char *name)
+{
+    struct group *group = group_find(self, name, strlen(name));
+    if (!group)
+        return true;
+    if (group->credit.used_messages > 0 || group->credit.ceiling_messages > 0)
+        return false;
+    HASH_DEL(self->groups, group);
+    group_topics_free(group);
+    free(group);
+    return true;
+}
+
 /* ---- DELIVER ---- */
 
 /* Do the slices and the frames behind them agree? Gives the totals in any case, as far as they are

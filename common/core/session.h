@@ -65,6 +65,9 @@ struct weir_credit weir_session_credit(const struct weir_session *self, const ch
  * is being JOINed, CREDIT goes out once it exists. */
 void weir_session_grant(struct weir_session *self, const char *group, uint64_t messages,
                         uint64_t bytes);
+/* Forget a group that is served no longer. False: not now, because this session's counts of it are
+ * still needed. */
+bool weir_session_forget(struct weir_session *self, const char *group);
 /* What went wrong here so far: frames that did not parse, deliveries that lied about themselves or
  * went beyond the credit. */
 uint64_t weir_session_errors(const struct weir_session *self);
