@@ -1,0 +1,178 @@
+#include <executor/serve_lines.h>
+
+#include <base/alloc.h>
+#include <jansson.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Requests ------------------------------------------------------------------------------- */
+
+/* As text under `name` where it is UTF-8, else in base 64 under `name_base64`. */
+static void set_bytes(json_t *object, const char *name, const void *data, size_t size)
+{
+    json_t *text = json_stringn(size == 0 ? "" : data, size);
+    if (text != NULL) {
+        json_object_set_new(object, name, text);
+        return;
+    }
+    size_t encoded_bytes = sodium_base64_ENCODED_LEN(size, sodium_base64_VARIANT_ORIGINAL);
+    char *encoded = weir_alloc(encoded_bytes);
+    char other[32];
+    sodium_bin2base64(encoded, encoded_bytes, data, size, sodium_base64_VARIANT_ORIGINAL);
+    snprintf(other, sizeof other, "%s_base64", name);
+    json_object_set_new(object, other, json_string(encoded));
+    free(encoded);
+}
+
+static int append(const char *text, size_t size, void *out)
+{
+    weir_buffer_append(out, text, size);
+    return 0;
+}
+
+void weir_serve_request(const struct weir_job_message *message, struct weir_buffer *out)
+{
+    const struct weir_message_view *view = &message->view;
+    json_t *request = json_object();
+    json_object_set_new(request, "id", json_string(message->id));
+    json_object_set_new(request, "topic", json_stringn(message->topic, message->topic_bytes));
+    json_object_set_new(request, "group", json_string(message->group));
+    json_object_set_new(request, "attempt", json_integer(message->attempt));
+    if (view->key != NULL)
+        set_bytes(request, "key", view->key, view->key_bytes);
+    json_t *headers = json_object();
+    for (uint32_t i = 0; i < view->header_count; i++) {
+        const struct weir_header_pair *header = &view->headers[i];
+        json_t *name = json_stringn(header->name, header->name_bytes);
+        json_t *value = json_stringn(header->value, header->value_bytes);
+        /* A name with a NUL, or what is not UTF-8, has no place in JSON's objects. */
+        if (name != NULL && value != NULL && strlen(json_string_value(name)) == header->name_bytes)
+            json_object_set(headers, json_string_value(name), value);
+        json_decref(name);
+        json_decref(value);
+    }
+    json_object_set_new(request, "headers", headers);
+    set_bytes(request, "payload", view->payload, view->payload_bytes);
+    json_dump_callback(request, append, out, JSON_COMPACT);
+    weir_buffer_append(out, "\n", 1);
+    json_decref(request);
+}
+
+/* ---- Answers -------------------------------------------------------------------------------- */
+
+static int malformed(struct weir_error *error, const char *what)
+{
+    return weir_error_set(error, WEIR_EPROTO, "the coprocess's answer %s", what);
+}
+
+static int read_id(const json_t *object, struct weir_serve_answer *answer, struct weir_error *error)
+{
+    const char *id = json_string_value(json_object_get(object, "id"));
+    if (id == NULL || strlen(id) >= sizeof answer->id)
+        return malformed(error, "has no \"id\"; expected that of its request");
+    memcpy(answer->id, id, strlen(id) + 1);
+    return 0;
+}
+
+static int read_outcome(const json_t *object, struct weir_serve_answer *answer,
+                        struct weir_error *error)
+{
+    const char *name = json_string_value(json_object_get(object, "outcome"));
+    for (int outcome = WEIR_DONE; name != NULL && outcome <= WEIR_UNAVAILABLE; outcome++)
+        if (strcmp(name, weir_outcome_name((enum weir_outcome)outcome)) == 0) {
+            answer->outcome = (enum weir_outcome)outcome;
+            return 0;
+        }
+    return malformed(error, "has no known \"outcome\"; expected done, retry, reject, release or "
+                            "unavailable");
+}
+
+static int read_base64(const json_t *value, struct weir_bytes *bytes, struct weir_error *error)
+{
+    size_t text_bytes = json_string_length(value), size;
+    uint8_t *data = weir_alloc(text_bytes / 4 * 3 + 3);
+    if (sodium_base642bin(data, text_bytes / 4 * 3 + 3, json_string_value(value), text_bytes, NULL,
+                          &size, NULL, sodium_base64_VARIANT_ORIGINAL) != 0) {
+        free(data);
+        return malformed(error, "has a \"result_base64\" that is not base 64");
+    }
+    *bytes = weir_bytes_wrap(data, size, free, data);
+    return 0;
+}
+
+static int read_result(const json_t *object, struct weir_serve_answer *answer,
+                       struct weir_error *error)
+{
+    const json_t *text = json_object_get(object, "result");
+    const json_t *base64 = json_object_get(object, "result_base64");
+    int status = 0;
+    if (json_is_string(base64))
+        status = read_base64(base64, &answer->result, error);
+    else if (json_is_string(text))
+        answer->result = weir_bytes_copy(json_string_value(text), json_string_length(text));
+    else if ((text != NULL && !json_is_null(text)) || (base64 != NULL && !json_is_null(base64)))
+        return malformed(error, "has a result that is no string; expected \"result\" as text or "
+                                "\"result_base64\"");
+    if (status == 0 && answer->result.size > WEIR_MESSAGE_BYTES_MAX)
+        return malformed(error, "has a result over 8 MiB");
+    return status;
+}
+
+static int read_rest(const json_t *object, struct weir_serve_answer *answer,
+                     struct weir_error *error)
+{
+    const json_t *text = json_object_get(object, "error");
+    const json_t *delay = json_object_get(object, "delay_ms");
+    if (json_is_string(text)) {
+        struct weir_tail tail = {0};
+        weir_tail_append(&tail, json_string_value(text), json_string_length(text));
+        answer->error = weir_tail_error(&tail, NULL);
+    } else if (text != NULL && !json_is_null(text)) {
+        return malformed(error, "has an \"error\" that is no string");
+    }
+    if (json_is_integer(delay) && json_integer_value(delay) >= 0)
+        answer->delay_ms = json_integer_value(delay);
+    else if (delay != NULL && !json_is_null(delay))
+        return malformed(error, "has a \"delay_ms\" that is no integer from 0");
+    return 0;
+}
+
+int weir_serve_answer(const char *line, size_t size, struct weir_serve_answer *answer,
+                      struct weir_error *error)
+{
+    json_error_t where;
+    *answer = (struct weir_serve_answer){.delay_ms = -1};
+    json_t *object = json_loadb(line, size, JSON_ALLOW_NUL, &where);
+    int status;
+    if (!json_is_object(object)) {
+        size_t shown = size < 60 ? size : 60;
+        status = weir_error_set(error, WEIR_EPROTO,
+                                "the coprocess's answer is not a JSON object in one line: %.*s%s",
+                                (int)shown, line, shown < size ? " …" : "");
+        json_decref(object);
+        return status;
+    }
+    status = read_id(object, answer, error);
+    answer->extend = json_is_true(json_object_get(object, "extend"));
+    if (status == 0 && !answer->extend) {
+        status = read_outcome(object, answer, error);
+        if (status == 0)
+            status = read_result(object, answer, error);
+        if (status == 0)
+            status = read_rest(object, answer, error);
+    }
+    json_decref(object);
+    if (status != 0) {
+        weir_bytes_drop(&answer->result);
+        weir_bytes_drop(&answer->error);
+    }
+    return status;
+}
+
+void weir_serve_answer_fini(struct weir_serve_answer *answer)
+{
+    weir_bytes_drop(&answer->result);
+    weir_bytes_drop(&answer->error);
+}
