@@ -357,7 +357,7 @@ static void step(struct weir_role *role, struct weir_event *event)
         now->mono_ns >= self->drain_until_ns)
         drain_is_over(self);
     const int64_t ask_ns = weir_worker_refused_tick(self, now);
-    weir_worker_start(self, now);
+    weir_worker_start_ready(self, now);
     weir_worker_result_flush(self, now);
     weir_worker_ack_flush(self);
     weir_worker_sweep(self);

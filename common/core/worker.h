@@ -244,7 +244,7 @@ void weir_worker_hold_fini(struct weir_worker *self);
 /* ---- worker_start.c ---- */
 
 /* Start what may be started. */
-void weir_worker_start(struct weir_worker *self, const struct weir_now *now);
+void weir_worker_start_ready(struct weir_worker *self, const struct weir_now *now);
 /* A suspect waits: ask for it once nothing else is held. */
 void weir_worker_begin(struct weir_worker *self);
 void weir_worker_go(struct weir_worker *self, const struct weir_control *control);

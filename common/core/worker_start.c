@@ -197,7 +197,7 @@ static bool may_start(const struct weir_worker *self)
            self->queue_bytes + self->parcel_bytes < WEIR_RESULTS_BYTES_MAX;
 }
 
-void weir_worker_start(struct weir_worker *self, const struct weir_now *now)
+void weir_worker_start_ready(struct weir_worker *self, const struct weir_now *now)
 {
     struct pick pick;
     if (!may_start(self))
