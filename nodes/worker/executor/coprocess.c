@@ -104,7 +104,7 @@ bool weir_coprocess_read(struct weir_coprocess *self)
         else if (size < 0)
             weir_fd_close(&self->output);
     }
-    return self->output >= 0;
+    return true;
 }
 
 bool weir_coprocess_more(const struct weir_coprocess *self)

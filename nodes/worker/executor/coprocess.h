@@ -26,8 +26,8 @@ int weir_coprocess_start(struct weir_coprocess *self, const struct weir_program 
                          struct weir_error *error);
 /* Write what the pipe takes of `out`. */
 void weir_coprocess_write(struct weir_coprocess *self);
-/* Read what has come from stdout and stderr, within bounds; lines of stderr go to the log. False:
- * its stdout has ended, or a line is longer than WEIR_SERVE_LINE_BYTES_MAX. */
+/* Read what has come from stdout and stderr, within bounds; lines of stderr go to the log. A
+ * stream that has ended is closed. False: a line is longer than WEIR_SERVE_LINE_BYTES_MAX. */
 bool weir_coprocess_read(struct weir_coprocess *self);
 /* Is there anything on its stdout that can be read now? */
 bool weir_coprocess_more(const struct weir_coprocess *self);
