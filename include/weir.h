@@ -182,7 +182,7 @@ WEIR_API enum weir_link weir_producer_link(const weir_producer_t *self);
  * Takes messages of one group from routers or ventilators and calls a handler for each, on as many
  * threads as `concurrency` says. Heartbeats go out on another thread, so a handler may take hours.
  */
-typedef struct weir_worker weir_worker_t;
+typedef struct weir_worker_handle weir_worker_t;
 typedef struct weir_worker_options weir_worker_options_t;
 typedef struct weir_job_handle weir_job_t; /* one message, while its handler runs */
 
