@@ -1,0 +1,181 @@
+/* The log of a spool: a row of segment files, of which the last one is being written.
+ *
+ *   oldest                                          active
+ *   [first …  last] [first …  last] … [first … last | not written yet ]     [spare] [spare]
+ *
+ * Three threads use it: the log writer appends (log_writer.c), the reader reads (log_read.c), the
+ * state thread trims (log_table.c). What they share is under `lock`; the file writing itself is
+ * not, so nobody ever waits for a disk there. */
+#ifndef WEIR_STORE_LOG_H
+#define WEIR_STORE_LOG_H
+
+#include "io.h"
+#include "log_format.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Where a record begins: one for each WEIR_INDEX_STEP_BYTES, so memory grows by 16 bytes a MiB. */
+struct weir_place {
+    uint64_t sequence;
+    uint64_t offset;
+};
+
+/* A damaged part, found at start or by reading. */
+struct weir_hole {
+    uint64_t from;
+    uint64_t to;
+};
+
+struct weir_segment {
+    uint64_t first; /* its name; no record is below it */
+    uint64_t last;  /* of the readable records; first - 1: none */
+    uint64_t end;   /* where the readable records end */
+    uint64_t bytes; /* of the file */
+    uint32_t salt;
+    struct weir_place *places; /* ascending */
+    uint32_t place_count;
+    struct weir_hole *holes; /* ascending */
+    uint32_t hole_count;
+    int fd;        /* -1: closed */
+    uint32_t pins; /* held by the reader: neither closed nor reused */
+    bool freed;    /* trimmed while pinned: whoever unpins it retires it */
+    uint64_t read_tick;
+};
+
+struct weir_log_config {
+    const struct weir_io *io;
+    const char *directory; /* of the spool; the segments are in its "log" */
+    uint8_t uuid[16];
+    uint16_t tag;
+    uint64_t bytes_max; /* 0: unbounded */
+    uint64_t segment_bytes;
+};
+
+struct weir_gather; /* log_writer.c: records on their way into one write */
+
+struct weir_log {
+    const struct weir_io *io;
+    char *directory; /* ".../log" */
+    char *damaged;   /* ".../damaged" */
+    uint8_t uuid[16];
+    uint16_t tag;
+    uint64_t bytes_max;
+    uint64_t segment_bytes;
+    atomic_uint_fast64_t
+        other_bytes; /* of the spool's other files, as the state thread sees them */
+
+    pthread_mutex_t lock;
+    struct weir_segment **segments; /* ascending */
+    uint32_t segment_count;
+    uint32_t segment_capacity;
+    uint64_t segments_bytes; /* of the files in the table, and of those freed but still pinned */
+    uint64_t spares[WEIR_SPARE_SEGMENTS_MAX]; /* numbers in their names */
+    uint32_t spare_count;
+    uint32_t recycling;    /* spares to be */
+    uint64_t spare_number; /* for the next one's name */
+    uint64_t trim_mark;    /* records wholly below it are not needed */
+    uint64_t readable;     /* the last sequence that may be read */
+
+    /* The log writer's own. */
+    struct weir_segment *active; /* its file stays open */
+    uint64_t write_end;          /* in the active segment */
+    uint64_t next_sequence;      /* no append may be below it */
+    uint64_t certified;          /* the last sequence known to be synced */
+    uint64_t marked;             /* the highest certified mark that a file bears */
+    uint64_t next_place;         /* from this offset on the active segment gets its next place */
+    uint32_t crc;                /* of the last record, or the salt */
+    bool dirty;                  /* written to since the last sync */
+    int failed;                  /* a WEIR_E… once a write or a sync has failed */
+    struct weir_error failure;
+    struct weir_gather *gather;
+};
+
+/* --- log_table.c: which segments there are ------------------------------------------------- */
+
+/* "<directory>/<20 digits>.seg"; to be freed. */
+char *weir_log_segment_path(const struct weir_log *log, uint64_t first);
+char *weir_log_spare_path(const struct weir_log *log, uint64_t number);
+struct weir_segment *weir_segment_new(uint64_t first, uint64_t bytes, uint32_t salt);
+void weir_segment_destroy(struct weir_segment **self);
+void weir_segment_add_place(struct weir_segment *segment, uint64_t sequence, uint64_t offset);
+void weir_segment_add_hole(struct weir_segment *segment, uint64_t from, uint64_t to);
+/* Where the hole at `offset` ends; `offset` itself when there is none. */
+uint64_t weir_segment_skip_hole(const struct weir_segment *segment, uint64_t offset);
+
+/* All of these take the lock. */
+void weir_log_add_segment(struct weir_log *log, struct weir_segment *segment);
+void weir_log_add_spare(struct weir_log *log, uint64_t number);
+/* Bytes of all the spool's files but the spares, which are room rather than use. */
+uint64_t weir_log_used_bytes(struct weir_log *log);
+/* Remove spares until they, too, fit into what is allowed. */
+void weir_log_shed_spares(struct weir_log *log);
+/* May a file of this size be added? (There are no spares then, or one would be used.) */
+bool weir_log_has_room(struct weir_log *log, uint64_t bytes);
+uint64_t weir_log_oldest_segment_last(struct weir_log *log);
+/* Free the segments wholly below `sequence`, the active one excepted. */
+void weir_log_trim(struct weir_log *log, uint64_t sequence);
+/* Is the whole of the active segment below what is needed? (Log writer.) */
+bool weir_log_active_is_spent(struct weir_log *log);
+/* Take the active segment out and make it a spare; no active one is left. (Log writer.) */
+void weir_log_retire_active(struct weir_log *log);
+/* Take a spare to be written over: true, and its number. (Log writer.) */
+bool weir_log_take_spare(struct weir_log *log, uint64_t *number);
+
+/* The segment that holds `sequence`, or the first one above it, pinned; *offset is where to begin
+ * looking. NULL: nothing readable there. */
+struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint64_t *offset);
+void weir_log_unpin(struct weir_log *log, struct weir_segment *segment);
+
+/* --- log_recovery.c ------------------------------------------------------------------------ */
+
+/* Open or make the log and recover it. `next_sequence` is what the state asks for at least.
+ * *damage becomes a report for the operator, to be freed, or stays NULL.
+ * *oldest becomes the first sequence there is, or 0. */
+int weir_log_open(const struct weir_log_config *config, uint64_t next_sequence,
+                  struct weir_log **self, uint64_t *oldest, char **damage,
+                  struct weir_error *error);
+
+/* --- log_writer.c -------------------------------------------------------------------------- */
+
+struct weir_gather *weir_gather_new(void);
+
+struct weir_append {
+    const struct weir_record *record;
+    int status;
+    struct weir_error error;
+};
+
+/* Write the records, in order, and with `sync` make them durable; without, they are readable at
+ * once and weir_log_sync makes them durable later. Every append gets its status; once one is
+ * WEIR_EFULL, those behind it are as well. Returns 0, or the error after which the log cannot be
+ * written any more, now and ever after. */
+int weir_log_append(struct weir_log *log, struct weir_append *appends, uint32_t count, bool sync);
+/* Make all that was written durable. Returns as weir_log_append. */
+int weir_log_sync(struct weir_log *log);
+/* Sync, and note what is synced, so that the next start has nothing to write anew. Then free all.
+ */
+void weir_log_close(struct weir_log **self);
+/* Free all, as if the process had been killed. */
+void weir_log_abandon(struct weir_log **self);
+
+/* Begin a segment with room for `bytes`, header included. With `publish_now` it is part of the log
+ * at once; without (recovery), its file has a name that no start looks at until
+ * weir_log_publish_segment gives it its own. */
+int weir_log_begin_segment(struct weir_log *log, uint64_t first, uint64_t bytes, bool publish_now,
+                           struct weir_error *error);
+int weir_log_publish_segment(struct weir_log *log, struct weir_error *error);
+
+/* --- log_read.c ---------------------------------------------------------------------------- */
+
+struct weir_log_reader;
+
+struct weir_log_reader *weir_log_reader_new(struct weir_log *log);
+void weir_log_reader_destroy(struct weir_log_reader **self);
+/* Records from the one that holds `sequence`, or the next there is, up to `bytes_max`, but one at
+ * least. Reads each block once and hands out references to it. What turns out to be damaged is
+ * reported to the operator and left out. WEIR_EIO: says which file. */
+int weir_log_read(struct weir_log_reader *reader, uint64_t sequence, uint32_t bytes_max,
+                  struct weir_record **records, uint32_t *count, struct weir_error *error);
+
+#endif

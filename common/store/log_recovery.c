@@ -1,0 +1,674 @@
+/* Finding the truth in the log's files.
+ *
+ * Every record is looked at. The certified mark of the log is the highest one that any header
+ * bears: what lies at or below it was synced once. So a bad place
+ *   - below the mark is damage: kept aside, reported, and left out from now on;
+ *   - above it is where a crash cut the log off: it ends there.
+ * Good records above the mark may live in the page cache only, and nobody can tell whether the disk
+ * has them. They are written anew into a fresh segment, which is synced before the log is used. */
+#include "log.h"
+#include "log_scan.h"
+
+#include <base/alloc.h>
+#include <base/log.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SCAN_STEP_BYTES (1u << 20)
+#define DAMAGE_REPORTED_MAX 20u
+
+struct bad_place {
+    uint64_t from;
+    uint64_t to;    /* the next good record, or the end of the file */
+    uint64_t after; /* the last sequence before it */
+    uint64_t next;  /* the first sequence behind it; 0: nothing is */
+    /* The log's state before it, in case the log ends here. */
+    uint32_t crc;
+    uint32_t place_count;
+};
+
+struct recovery {
+    struct weir_log *log;
+    struct weir_window window;
+    struct weir_error *error;
+    uint64_t *firsts; /* of the files found, ascending */
+    uint32_t first_count;
+    struct weir_segment_header *headers; /* of each */
+    uint64_t mark;                       /* the highest certified mark seen */
+    /* Of the segment looked at. */
+    struct weir_segment *segment;
+    struct bad_place *bad;
+    uint32_t bad_count;
+    uint32_t crc; /* of its last good record */
+    char *report;
+    uint32_t reported;
+};
+
+/* --- the files ----------------------------------------------------------------------------- */
+
+static bool parse_segment_name(const char *name, uint64_t *first)
+{
+    uint64_t value = 0;
+
+    for (int i = 0; i < 20; i++) {
+        if (name[i] < '0' || name[i] > '9' || __builtin_mul_overflow(value, UINT64_C(10), &value) ||
+            __builtin_add_overflow(value, (uint64_t)(name[i] - '0'), &value))
+            return false;
+    }
+    *first = value;
+    return strcmp(name + 20, ".seg") == 0;
+}
+
+static bool parse_spare_name(const char *name, uint64_t *number)
+{
+    char *end;
+
+    if (strncmp(name, "spare-", 6) != 0)
+        return false;
+    errno = 0;
+    *number = strtoull(name + 6, &end, 10);
+    return errno == 0 && end != name + 6 && strcmp(end, ".seg") == 0;
+}
+
+static bool is_unfinished(const char *name)
+{
+    size_t length = strlen(name);
+
+    return length == 24 && strcmp(name + 20, ".new") == 0;
+}
+
+static void remove_file(struct recovery *recovery, const char *name)
+{
+    char *path = weir_asprintf("%s/%s", recovery->log->directory, name);
+
+    if (recovery->log->io->unlink(recovery->log->io, path) != 0)
+        weir_log(WEIR_LOG_WARNING, "cannot remove %s, which is not needed: %s", path,
+                 strerror(errno));
+    free(path);
+}
+
+/* A spare of another size than today's segments is of no use. */
+static void adopt_spare(struct recovery *recovery, const char *name, uint64_t number)
+{
+    struct weir_log *log = recovery->log;
+    char *path = weir_asprintf("%s/%s", log->directory, name);
+    struct stat status;
+    bool fits = stat(path, &status) == 0 && (uint64_t)status.st_size == log->segment_bytes;
+
+    if (fits && log->spare_count < WEIR_SPARE_SEGMENTS_MAX)
+        weir_log_add_spare(log, number);
+    else
+        remove_file(recovery, name);
+    free(path);
+}
+
+static int compare_firsts(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+    return (a > b) - (a < b);
+}
+
+static int list_files(struct recovery *recovery)
+{
+    DIR *directory = opendir(recovery->log->directory);
+    struct dirent *entry;
+    uint64_t number;
+
+    if (directory == NULL)
+        return weir_io_error(recovery->error, errno, "list", recovery->log->directory);
+    while ((entry = readdir(directory)) != NULL) {
+        if (parse_segment_name(entry->d_name, &number)) {
+            recovery->firsts =
+                weir_realloc(recovery->firsts, recovery->first_count + 1, sizeof *recovery->firsts);
+            recovery->firsts[recovery->first_count++] = number;
+        } else if (parse_spare_name(entry->d_name, &number)) {
+            adopt_spare(recovery, entry->d_name, number);
+        } else if (is_unfinished(entry->d_name)) {
+            remove_file(recovery, entry->d_name);
+        }
+    }
+    closedir(directory);
+    if (recovery->first_count > 1)
+        qsort(recovery->firsts, recovery->first_count, sizeof *recovery->firsts, compare_firsts);
+    return 0;
+}
+
+static int check_header(struct recovery *recovery, uint32_t at, const char *path,
+                        const uint8_t *page)
+{
+    struct weir_segment_header *header = &recovery->headers[at];
+    struct weir_error why;
+    int status = weir_segment_header_decode(page, header, &why);
+
+    if (status == WEIR_EDAMAGED)
+        return weir_error_set(recovery->error, status,
+                              "%s: %s; its messages begin at %" PRIu64
+                              ". Move the file out of the directory to start without it",
+                              path, why.text, recovery->firsts[at]);
+    if (status != 0)
+        return weir_error_set(recovery->error, status, "%s: %s", path, why.text);
+    if (memcmp(header->uuid, recovery->log->uuid, sizeof header->uuid) != 0 ||
+        header->tag != recovery->log->tag)
+        return weir_error_set(recovery->error, WEIR_EDAMAGED,
+                              "%s belongs to another spool (its tag is %u); move it back there",
+                              path, header->tag);
+    if (header->first != recovery->firsts[at])
+        return weir_error_set(recovery->error, WEIR_EDAMAGED,
+                              "%s: its header says that it begins at %" PRIu64
+                              "; give the file its own name back",
+                              path, header->first);
+    return 0;
+}
+
+static int open_segment(struct recovery *recovery, uint32_t at)
+{
+    struct weir_log *log = recovery->log;
+    char *path = weir_log_segment_path(log, recovery->firsts[at]);
+    uint8_t *page = weir_alloc(WEIR_SEGMENT_HEADER_BYTES);
+    int fd = log->io->open(log->io, path, O_RDWR);
+    struct stat file;
+    int status = 0, got;
+
+    if (fd < 0 || fstat(fd, &file) != 0) {
+        status = weir_io_error(recovery->error, errno, "open", path);
+        goto cleanup;
+    }
+    got = weir_io_read(log->io, fd, page, WEIR_SEGMENT_HEADER_BYTES, 0);
+    if (got < 0) {
+        status = weir_io_error(recovery->error, errno, "read", path);
+        goto cleanup;
+    }
+    if (got == 0)
+        memset(page, 0, WEIR_SEGMENT_HEADER_BYTES);
+    status = check_header(recovery, at, path, page);
+    if (status != 0)
+        goto cleanup;
+    recovery->segment =
+        weir_segment_new(recovery->firsts[at], (uint64_t)file.st_size, recovery->headers[at].salt);
+    recovery->segment->fd = fd;
+    fd = -1;
+    if (recovery->headers[at].certified > recovery->mark)
+        recovery->mark = recovery->headers[at].certified;
+cleanup:
+    if (fd >= 0)
+        close(fd);
+    free(page);
+    free(path);
+    return status;
+}
+
+/* --- one segment --------------------------------------------------------------------------- */
+
+static void add_bad_place(struct recovery *recovery, uint64_t from, uint64_t to, uint64_t next)
+{
+    recovery->bad = weir_realloc(recovery->bad, recovery->bad_count + 1, sizeof *recovery->bad);
+    recovery->bad[recovery->bad_count++] =
+        (struct bad_place){.from = from,
+                           .to = to,
+                           .after = recovery->segment->last,
+                           .next = next,
+                           .crc = recovery->crc,
+                           .place_count = recovery->segment->place_count};
+}
+
+static void take_record(struct recovery *recovery, uint64_t offset,
+                        const struct weir_record_header *header)
+{
+    struct weir_segment *segment = recovery->segment;
+
+    if (segment->place_count == 0 ||
+        offset - segment->places[segment->place_count - 1].offset >= WEIR_INDEX_STEP_BYTES)
+        weir_segment_add_place(segment, header->first, offset);
+    segment->last = weir_record_last(header);
+    segment->end = offset + weir_record_bytes(header);
+    recovery->crc = header->crc;
+    if (header->certified > recovery->mark)
+        recovery->mark = header->certified;
+}
+
+/* Where the record behind a bad place begins. */
+static enum weir_look look_behind(struct recovery *recovery, enum weir_look what, uint64_t offset,
+                                  struct weir_record_header *header, uint64_t *found)
+{
+    struct weir_segment *segment = recovery->segment;
+    uint64_t from = offset + WEIR_RECORD_ALIGN;
+
+    /* A header that can be trusted says how far the damage can reach. */
+    if (what == WEIR_LOOK_BAD_BODY && offset + weir_record_bytes(header) <= segment->bytes)
+        from = offset + weir_record_bytes(header);
+    return weir_look_for_record(&recovery->window, from, segment->last, found, header);
+}
+
+/* Walk the segment's records; `limit` is the last sequence known to belong to it. */
+static int scan_segment(struct recovery *recovery, uint64_t limit)
+{
+    struct weir_segment *segment = recovery->segment;
+    uint64_t offset = WEIR_SEGMENT_HEADER_BYTES;
+
+    weir_window_set(&recovery->window, segment->fd, segment->salt, segment->bytes);
+    recovery->bad_count = 0;
+    recovery->crc = segment->salt;
+    while (segment->last < limit) {
+        struct weir_record_header header;
+        enum weir_look look = weir_look_record(&recovery->window, offset, &header);
+
+        if (look == WEIR_LOOK_GOOD &&
+            (header.seed != recovery->crc || header.first <= segment->last))
+            look = WEIR_LOOK_BAD_BODY;
+        if (look == WEIR_LOOK_NONE || look == WEIR_LOOK_BAD_BODY) {
+            uint64_t from = offset;
+
+            look = look_behind(recovery, look, from, &header, &offset);
+            if (look == WEIR_LOOK_NONE) {
+                add_bad_place(recovery, from, segment->bytes, 0);
+                return 0;
+            }
+            if (look == WEIR_LOOK_GOOD)
+                add_bad_place(recovery, from, offset, header.first);
+        }
+        if (look == WEIR_LOOK_ERROR) {
+            char *path = weir_log_segment_path(recovery->log, segment->first);
+            int status = weir_io_error(recovery->error, errno, "read", path);
+
+            free(path);
+            return status;
+        }
+        if (weir_record_last(&header) > limit)
+            return 0;
+        take_record(recovery, offset, &header);
+        offset += weir_record_bytes(&header);
+    }
+    return 0;
+}
+
+/* --- damage -------------------------------------------------------------------------------- */
+
+static int copy_range(struct recovery *recovery, uint64_t from, uint64_t to, int fd)
+{
+    uint64_t written = 0;
+
+    while (from < to) {
+        size_t size = to - from < SCAN_STEP_BYTES ? (size_t)(to - from) : SCAN_STEP_BYTES;
+        const uint8_t *data = weir_window_at(&recovery->window, from, size);
+        struct iovec iov = {(void *)(uintptr_t)data, size};
+
+        if (data == NULL || weir_io_write(recovery->log->io, fd, &iov, 1, written) != 0)
+            return -1;
+        from += size;
+        written += size;
+    }
+    return recovery->log->io->fsync(recovery->log->io, fd);
+}
+
+/* Keep the damaged bytes where nothing is ever written over them. */
+static int keep_aside(struct recovery *recovery, const struct bad_place *bad, const char *path)
+{
+    const struct weir_io *io = recovery->log->io;
+    int status = weir_io_make_directory(recovery->log->damaged, recovery->error);
+    int fd;
+
+    if (status != 0)
+        return status;
+    if (access(path, F_OK) == 0)
+        return 0; /* from an earlier start */
+    fd = io->open(io, path, O_WRONLY | O_CREAT | O_TRUNC);
+    if (fd < 0)
+        return weir_io_error(recovery->error, errno, "make", path);
+    if (copy_range(recovery, bad->from, bad->to, fd) != 0) {
+        status = weir_io_error(recovery->error, errno, "keep damaged bytes in", path);
+        io->unlink(io, path);
+    }
+    close(fd);
+    if (status == 0 && weir_io_sync_directory(io, recovery->log->damaged) != 0)
+        status = weir_io_error(recovery->error, errno, "sync", recovery->log->damaged);
+    return status;
+}
+
+static void report(struct recovery *recovery, const struct bad_place *bad, uint64_t last,
+                   const char *kept)
+{
+    char *path = weir_log_segment_path(recovery->log, recovery->segment->first);
+    char *longer;
+
+    if (recovery->reported++ == DAMAGE_REPORTED_MAX)
+        longer = weir_asprintf("%s\nand more of the same; see %s", recovery->report,
+                               recovery->log->damaged);
+    else
+        longer = weir_asprintf(
+            "%s%s%s: %" PRIu64 " bytes at offset %" PRIu64 " are damaged; messages %" PRIu64
+            " to %" PRIu64 " can no longer be delivered from there. The bytes are kept in %s",
+            recovery->report != NULL ? recovery->report : "", recovery->report != NULL ? "\n" : "",
+            path, bad->to - bad->from, bad->from, bad->after + 1, last, kept);
+    if (recovery->reported <= DAMAGE_REPORTED_MAX + 1) {
+        free(recovery->report);
+        recovery->report = longer;
+    } else {
+        free(longer);
+    }
+    free(path);
+}
+
+/* The segment's bad places that the mark certifies become holes. Returns the one where the log ends
+ * (of the last segment), or NULL, in *cut. */
+static int judge(struct recovery *recovery, uint64_t limit, const struct bad_place **cut)
+{
+    *cut = NULL;
+    for (uint32_t i = 0; i < recovery->bad_count; i++) {
+        const struct bad_place *bad = &recovery->bad[i];
+        uint64_t certified = recovery->mark < limit ? recovery->mark : limit;
+        char *kept;
+        int status;
+
+        if (bad->after >= certified) {
+            *cut = bad;
+            return 0;
+        }
+        kept = weir_asprintf("%s/%020" PRIu64 "-%" PRIu64 ".bin", recovery->log->damaged,
+                             recovery->segment->first, bad->from);
+        status = keep_aside(recovery, bad, kept);
+        if (status == 0) {
+            report(recovery, bad, bad->next != 0 ? bad->next - 1 : certified, kept);
+            weir_segment_add_hole(recovery->segment, bad->from, bad->to);
+        }
+        free(kept);
+        if (status != 0)
+            return status;
+        if (bad->next == 0) {
+            recovery->segment->last = certified;
+            recovery->segment->end = bad->to;
+        }
+    }
+    return 0;
+}
+
+static void cut_off(struct recovery *recovery, const struct bad_place *cut)
+{
+    recovery->segment->last = cut->after;
+    recovery->segment->end = cut->from;
+    recovery->segment->place_count = cut->place_count;
+    recovery->crc = cut->crc;
+}
+
+/* --- the records above the mark ------------------------------------------------------------ */
+
+/* Where the first record above the mark begins. */
+static int find_uncertified(struct recovery *recovery, uint64_t *offset, uint64_t *first,
+                            uint64_t *before)
+{
+    struct weir_segment *segment = recovery->segment;
+    struct weir_record_header header;
+
+    *offset = WEIR_SEGMENT_HEADER_BYTES;
+    *before = segment->first - 1;
+    weir_window_set(&recovery->window, segment->fd, segment->salt, segment->end);
+    while (*offset < segment->end) {
+        *offset = weir_segment_skip_hole(segment, *offset);
+        if (weir_look_header(&recovery->window, *offset, &header) != WEIR_LOOK_GOOD)
+            break;
+        *first = header.first;
+        if (header.count > 0 && weir_record_last(&header) > recovery->mark)
+            return 0;
+        *before = weir_record_last(&header);
+        *offset += weir_record_bytes(&header);
+    }
+    return weir_error_set(recovery->error, WEIR_EDAMAGED,
+                          "the segment beginning at %" PRIu64
+                          " changes while it is read; check the disk",
+                          segment->first);
+}
+
+/* Append the record at `offset` of the old segment to the log's active one. */
+static int write_anew(struct recovery *recovery, uint64_t offset,
+                      const struct weir_record_header *header, const uint8_t *bytes)
+{
+    struct weir_record record = {
+        .first = header->first,
+        .count = header->count,
+        .time_ms = header->time_ms,
+        .skip_count = header->skip_count,
+    };
+    struct weir_append append = {.record = &record};
+    const uint8_t *at = bytes + WEIR_RECORD_HEADER_BYTES;
+    int status;
+
+    record.skips = weir_alloc(header->skip_count * sizeof *record.skips);
+    if (!weir_skips_decode(at, header->skip_count, header->count, record.skips)) {
+        free(record.skips);
+        return weir_error_set(recovery->error, WEIR_EDAMAGED,
+                              "the record at offset %" PRIu64
+                              " of the segment beginning at %" PRIu64
+                              " has an impossible list of skipped messages",
+                              offset, recovery->segment->first);
+    }
+    at += (size_t)header->skip_count * WEIR_SKIP_BYTES;
+    record.header = weir_bytes_borrow(at, header->header_bytes);
+    at += header->header_bytes;
+    record.index = weir_bytes_borrow(at, header->index_bytes);
+    at += header->index_bytes;
+    record.body = weir_bytes_borrow(at, header->body_bytes);
+    weir_log_append(recovery->log, &append, 1, false);
+    status = append.status;
+    if (status != 0)
+        *recovery->error = append.error;
+    free(record.skips);
+    return status;
+}
+
+static int copy_records(struct recovery *recovery, uint64_t offset)
+{
+    struct weir_segment *segment = recovery->segment;
+
+    while (offset < segment->end) {
+        struct weir_record_header header;
+        const uint8_t *bytes;
+        int status;
+
+        if (weir_look_record(&recovery->window, offset, &header) != WEIR_LOOK_GOOD)
+            return weir_error_set(recovery->error, WEIR_EDAMAGED,
+                                  "the segment beginning at %" PRIu64
+                                  " changes while it is read; check the disk",
+                                  segment->first);
+        bytes =
+            weir_window_at(&recovery->window, offset, (size_t)weir_record_content_bytes(&header));
+        if (header.count > 0) {
+            status = write_anew(recovery, offset, &header, bytes);
+            if (status != 0)
+                return status;
+        }
+        offset += weir_record_bytes(&header);
+    }
+    if (weir_log_sync(recovery->log) != 0) {
+        *recovery->error = recovery->log->failure;
+        return recovery->error->code;
+    }
+    return 0;
+}
+
+/* Write the good records above the mark into a fresh segment; the old one ends before them. When
+ * there is nothing else in the old one, the fresh one takes its name and its place. */
+static int secure_uncertified(struct recovery *recovery)
+{
+    struct weir_log *log = recovery->log;
+    struct weir_segment *old = recovery->segment;
+    uint64_t offset, first = 0, before;
+    bool replaces;
+    int status = find_uncertified(recovery, &offset, &first, &before);
+
+    if (status != 0)
+        return status;
+    replaces = before < old->first;
+    if (replaces)
+        first = old->first;
+    log->certified = recovery->mark < first ? recovery->mark : first - 1;
+    log->next_sequence = first;
+    status = weir_log_begin_segment(
+        log, first, WEIR_SEGMENT_HEADER_BYTES + (old->end - offset) + WEIR_RECORD_HEADER_BYTES,
+        false, recovery->error);
+    if (status != 0)
+        return status;
+    status = copy_records(recovery, offset);
+    if (status != 0) {
+        weir_segment_destroy(&log->active);
+        return status;
+    }
+    old->end = offset;
+    old->last = before;
+    close(old->fd);
+    old->fd = -1;
+    if (replaces)
+        weir_segment_destroy(&recovery->segment);
+    else
+        weir_log_add_segment(log, old);
+    recovery->segment = NULL;
+    return weir_log_publish_segment(log, recovery->error);
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
+static int take_last_segment(struct recovery *recovery)
+{
+    struct weir_log *log = recovery->log;
+    struct weir_segment *segment = recovery->segment;
+    const struct bad_place *cut;
+    int status = judge(recovery, UINT64_MAX, &cut);
+
+    if (status != 0)
+        return status;
+    if (cut != NULL)
+        cut_off(recovery, cut);
+    if (segment->last > recovery->mark && segment->last >= segment->first)
+        return secure_uncertified(recovery);
+    log->active = segment;
+    log->write_end = segment->end;
+    log->next_sequence = segment->last + 1;
+    log->certified = recovery->mark;
+    log->marked = recovery->mark;
+    log->next_place = segment->place_count > 0
+                          ? segment->places[segment->place_count - 1].offset + WEIR_INDEX_STEP_BYTES
+                          : WEIR_SEGMENT_HEADER_BYTES;
+    log->crc = recovery->crc;
+    weir_log_add_segment(log, segment);
+    recovery->segment = NULL;
+    return 0;
+}
+
+static int take_segment(struct recovery *recovery, uint32_t at)
+{
+    bool is_last = at + 1 == recovery->first_count;
+    uint64_t limit = is_last ? UINT64_MAX : recovery->headers[at + 1].certified;
+    const struct bad_place *cut;
+    int status = scan_segment(recovery, limit);
+
+    if (status != 0)
+        return status;
+    if (is_last)
+        return take_last_segment(recovery);
+    status = judge(recovery, limit, &cut);
+    if (status != 0)
+        return status;
+    close(recovery->segment->fd);
+    recovery->segment->fd = -1;
+    weir_log_add_segment(recovery->log, recovery->segment);
+    recovery->segment = NULL;
+    return 0;
+}
+
+/* The header of the next segment is needed before this one is judged, so look one ahead. */
+static int take_segments(struct recovery *recovery)
+{
+    struct weir_segment *ahead = NULL;
+    int status = 0;
+
+    recovery->headers = weir_zalloc(recovery->first_count, sizeof *recovery->headers);
+    for (uint32_t i = 0; i < recovery->first_count && status == 0; i++) {
+        if (ahead == NULL) {
+            status = open_segment(recovery, i);
+            ahead = recovery->segment;
+            recovery->segment = NULL;
+        }
+        if (status == 0 && i + 1 < recovery->first_count) {
+            struct weir_segment *current = ahead;
+
+            status = open_segment(recovery, i + 1);
+            ahead = recovery->segment;
+            recovery->segment = current;
+        } else {
+            recovery->segment = ahead;
+            ahead = NULL;
+        }
+        if (status == 0)
+            status = take_segment(recovery, i);
+    }
+    if (ahead != NULL)
+        weir_segment_destroy(&ahead);
+    if (recovery->segment != NULL)
+        weir_segment_destroy(&recovery->segment);
+    return status;
+}
+
+static struct weir_log *log_new(const struct weir_log_config *config)
+{
+    struct weir_log *log = weir_zalloc(1, sizeof *log);
+
+    log->io = config->io;
+    log->directory = weir_asprintf("%s/log", config->directory);
+    log->damaged = weir_asprintf("%s/damaged", config->directory);
+    memcpy(log->uuid, config->uuid, sizeof log->uuid);
+    log->tag = config->tag;
+    log->segment_bytes = config->segment_bytes;
+    log->next_sequence = 1;
+    log->gather = weir_gather_new();
+    pthread_mutex_init(&log->lock, NULL);
+    atomic_init(&log->other_bytes, 0);
+    return log;
+}
+
+static uint64_t oldest_sequence(const struct weir_log *log)
+{
+    for (uint32_t i = 0; i < log->segment_count; i++) {
+        if (log->segments[i]->place_count > 0)
+            return log->segments[i]->places[0].sequence;
+    }
+    return 0;
+}
+
+int weir_log_open(const struct weir_log_config *config, uint64_t next_sequence,
+                  struct weir_log **self, uint64_t *oldest, char **damage, struct weir_error *error)
+{
+    struct weir_log *log = log_new(config);
+    struct recovery recovery = {.log = log, .error = error};
+    int status;
+
+    weir_window_init(&recovery.window, config->io, SCAN_STEP_BYTES);
+    status = weir_io_make_directory(log->directory, error);
+    if (status == 0)
+        status = list_files(&recovery);
+    if (status == 0)
+        status = take_segments(&recovery);
+    if (status == 0) {
+        if (log->next_sequence < next_sequence)
+            log->next_sequence = next_sequence;
+        log->readable = log->segment_count > 0 ? log->next_sequence - 1 : 0;
+        log->bytes_max = config->bytes_max; /* not before: recovery may go over it */
+        *oldest = oldest_sequence(log);
+        *damage = recovery.report;
+        *self = log;
+    } else {
+        free(recovery.report);
+        weir_log_abandon(&log);
+    }
+    weir_window_fini(&recovery.window);
+    free(recovery.firsts);
+    free(recovery.headers);
+    free(recovery.bad);
+    return status;
+}
