@@ -1,0 +1,476 @@
+/* Opening the state, its schema, and the frame that every transaction runs in. */
+#include "state.h"
+
+#include <base/alloc.h>
+#include <base/clock.h>
+#include <base/log.h>
+#include <base/random.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define APPLICATION_ID 0x57656972 /* "Weir" */
+#define BUSY_MS 10000             /* somebody writes to it with the sqlite3 shell */
+#define WARN_EVERY_NS (60 * WEIR_NS_PER_S)
+
+static const char schema[] =
+    "CREATE TABLE spool ("
+    "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),"
+    "  uuid BLOB NOT NULL,"
+    "  tag INTEGER NOT NULL,"
+    "  created_ms INTEGER NOT NULL,"
+    "  absorbed_sequence INTEGER NOT NULL);"
+    "CREATE TABLE groups ("
+    "  number INTEGER PRIMARY KEY,"
+    "  name TEXT NOT NULL,"
+    "  topics TEXT NOT NULL,"
+    "  ordering TEXT NOT NULL,"
+    "  delivery TEXT NOT NULL,"
+    "  start_at TEXT NOT NULL,"
+    "  attempts INTEGER NOT NULL,"
+    "  backoff_first_ms INTEGER NOT NULL,"
+    "  backoff_factor_permille INTEGER NOT NULL,"
+    "  backoff_max_ms INTEGER NOT NULL,"
+    "  timeout_ms INTEGER NOT NULL,"
+    "  lease_ms INTEGER NOT NULL,"
+    "  rate_permille INTEGER NOT NULL,"
+    "  max_backlog INTEGER NOT NULL,"
+    "  on_full TEXT NOT NULL,"
+    "  expire_idle_ms INTEGER NOT NULL,"
+    "  dynamic INTEGER NOT NULL,"
+    "  start_sequence INTEGER NOT NULL,"
+    "  low_sequence INTEGER NOT NULL,"
+    "  next_sequence INTEGER NOT NULL,"
+    "  created_ms INTEGER NOT NULL,"
+    "  active_ms INTEGER NOT NULL,"
+    "  paused INTEGER NOT NULL,"
+    "  listed INTEGER NOT NULL,"
+    "  matched INTEGER NOT NULL,"
+    "  passed INTEGER NOT NULL,"
+    "  done INTEGER NOT NULL,"
+    "  retried INTEGER NOT NULL,"
+    "  dead INTEGER NOT NULL,"
+    "  rejected INTEGER NOT NULL,"
+    "  expired INTEGER NOT NULL,"
+    "  released INTEGER NOT NULL,"
+    "  dropped INTEGER NOT NULL,"
+    "  replayed INTEGER NOT NULL,"
+    "  stale INTEGER NOT NULL);"
+    "CREATE TABLE chunks ("
+    "  group_number INTEGER NOT NULL,"
+    "  chunk INTEGER NOT NULL,"
+    "  settled BLOB NOT NULL,"
+    "  PRIMARY KEY (group_number, chunk)) WITHOUT ROWID;"
+    "CREATE TABLE messages ("
+    "  sequence INTEGER NOT NULL,"
+    "  group_number INTEGER NOT NULL,"
+    "  state INTEGER NOT NULL,"
+    "  accepted_ms INTEGER NOT NULL,"
+    "  due_ms INTEGER NOT NULL,"
+    "  attempt INTEGER NOT NULL,"
+    "  death INTEGER NOT NULL,"
+    "  releases INTEGER NOT NULL,"
+    "  suspect INTEGER NOT NULL,"
+    "  reason INTEGER NOT NULL,"
+    "  key_hash INTEGER NOT NULL,"
+    "  lease_incarnation INTEGER NOT NULL,"
+    "  lease_delivery INTEGER NOT NULL,"
+    "  lease_index INTEGER NOT NULL,"
+    "  lease_worker INTEGER NOT NULL,"
+    "  lease_deadline_ms INTEGER NOT NULL,"
+    "  history BLOB NOT NULL,"
+    "  copied INTEGER NOT NULL,"
+    "  PRIMARY KEY (sequence, group_number));"
+    "CREATE INDEX messages_by_state ON messages (group_number, state, sequence);"
+    "CREATE INDEX messages_due ON messages (group_number, due_ms, sequence) WHERE state = 1;"
+    "CREATE INDEX messages_dying ON messages (due_ms, sequence, group_number) WHERE state = 4;"
+    "CREATE INDEX messages_uncopied ON messages (sequence, group_number)"
+    "  WHERE copied = 0 AND state IN (1, 2, 3, 4);"
+    "CREATE INDEX messages_ended ON messages (group_number, sequence) WHERE state IN (5, 6);"
+    "CREATE TABLE payloads ("
+    "  group_number INTEGER NOT NULL,"
+    "  sequence INTEGER NOT NULL,"
+    "  header BLOB NOT NULL,"
+    "  index_entry BLOB NOT NULL,"
+    "  body BLOB NOT NULL,"
+    "  PRIMARY KEY (group_number, sequence));"
+    "CREATE TABLE producers ("
+    "  id BLOB PRIMARY KEY,"
+    "  number INTEGER NOT NULL,"
+    "  seen_ms INTEGER NOT NULL,"
+    "  answers BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE idempotency ("
+    "  sequence INTEGER PRIMARY KEY,"
+    "  hash BLOB NOT NULL,"
+    "  accepted_ms INTEGER NOT NULL);"
+    /* For whoever looks in with the shell. */
+    "CREATE VIEW message_list AS SELECT g.name AS \"group\", m.sequence,"
+    "  CASE m.state WHEN 1 THEN 'deferred' WHEN 2 THEN 'parked' WHEN 3 THEN 'leased'"
+    "    WHEN 4 THEN 'dying' WHEN 5 THEN 'dead' WHEN 6 THEN 'done' END AS state,"
+    "  CASE m.reason WHEN 0 THEN 'none' WHEN 1 THEN 'attempts' WHEN 2 THEN 'rejected'"
+    "    WHEN 3 THEN 'expired' WHEN 4 THEN 'backlog' END AS reason,"
+    "  m.attempt, m.death,"
+    "  datetime (m.accepted_ms / 1000, 'unixepoch') AS accepted,"
+    "  datetime (m.due_ms / 1000, 'unixepoch') AS due,"
+    "  m.copied"
+    "  FROM messages m JOIN groups g ON g.number = m.group_number;";
+
+#define FROM_MESSAGES_WITH_PAYLOAD                                                                 \
+    " FROM messages m LEFT JOIN payloads p"                                                        \
+    " ON p.group_number = m.group_number AND p.sequence = m.sequence "
+#define SELECT_WITH_PAYLOAD                                                                        \
+    "SELECT " WEIR_STATE_ROW_COLUMNS ", " WEIR_STATE_PAYLOAD_COLUMNS FROM_MESSAGES_WITH_PAYLOAD
+#define SELECT_WITHOUT_PAYLOAD "SELECT " WEIR_STATE_ROW_COLUMNS " FROM messages m "
+
+static const char *const statement_texts[STATEMENT_COUNT] = {
+    [STATEMENT_GROUP_PUT] =
+        "INSERT OR REPLACE INTO groups VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
+        " ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30,"
+        " ?31, ?32, ?33, ?34, ?35)",
+    [STATEMENT_GROUP_DROP] = "DELETE FROM groups WHERE number = ?1",
+    [STATEMENT_GROUP_DROP_CHUNKS] = "DELETE FROM chunks WHERE group_number = ?1",
+    [STATEMENT_GROUP_DROP_MESSAGES] = "DELETE FROM messages WHERE group_number = ?1",
+    [STATEMENT_GROUP_DROP_PAYLOADS] = "DELETE FROM payloads WHERE group_number = ?1",
+    [STATEMENT_CHUNK_PUT] = "INSERT OR REPLACE INTO chunks VALUES (?1, ?2, ?3)",
+    [STATEMENT_CHUNK_TRIM] = "DELETE FROM chunks WHERE group_number = ?1 AND chunk < ?2",
+    [STATEMENT_ROW_PUT] =
+        "INSERT INTO messages VALUES (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
+        " ?15, ?16, ?17, 0)"
+        " ON CONFLICT (sequence, group_number) DO UPDATE SET state = ?3, accepted_ms = ?4,"
+        " due_ms = ?5, attempt = ?6, death = ?7, releases = ?8, suspect = ?9, reason = ?10,"
+        " key_hash = ?11, lease_incarnation = ?12, lease_delivery = ?13, lease_index = ?14,"
+        " lease_worker = ?15, lease_deadline_ms = ?16, history = ?17",
+    [STATEMENT_ROW_COPIED] =
+        "UPDATE messages SET copied = ?3 WHERE sequence = ?2 AND group_number = ?1",
+    [STATEMENT_ROW_DROP] = "DELETE FROM messages WHERE sequence = ?2 AND group_number = ?1",
+    [STATEMENT_PAYLOAD_PUT] =
+        "INSERT OR REPLACE INTO payloads SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1"
+        " FROM messages WHERE sequence = ?2 AND group_number = ?1 AND state NOT IN (5, 6))",
+    [STATEMENT_PAYLOAD_DROP] = "DELETE FROM payloads WHERE group_number = ?1 AND sequence = ?2",
+    [STATEMENT_TOMBSTONE_TRIM] =
+        "DELETE FROM messages WHERE group_number = ?1 AND state IN (5, 6) AND sequence <="
+        " (SELECT sequence FROM messages WHERE group_number = ?1 AND state IN (5, 6)"
+        " ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
+    [STATEMENT_PRODUCER_PUT] = "INSERT OR REPLACE INTO producers VALUES (?1, ?2, ?3, ?4)",
+    [STATEMENT_PRODUCER_TRIM] = "DELETE FROM producers WHERE seen_ms < ?1",
+    [STATEMENT_IDEM_PUT] = "INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3)",
+    [STATEMENT_IDEM_TRIM] = "DELETE FROM idempotency WHERE sequence < ?1",
+    [STATEMENT_ABSORBED] = "UPDATE spool SET absorbed_sequence = ?1",
+    [STATEMENT_QUERY_DUE] = SELECT_WITH_PAYLOAD
+    "WHERE m.state = 1 AND m.group_number = ?1 AND m.due_ms <= ?2 ORDER BY m.due_ms, m.sequence",
+    [STATEMENT_QUERY_DYING] = SELECT_WITH_PAYLOAD
+    "WHERE m.state = 4 AND m.due_ms <= ?1 ORDER BY m.due_ms, m.sequence, m.group_number",
+    [STATEMENT_QUERY_MESSAGE] = SELECT_WITH_PAYLOAD "WHERE m.sequence = ?1 ORDER BY m.group_number",
+    [STATEMENT_QUERY_UNCOPIED] =
+        SELECT_WITHOUT_PAYLOAD "WHERE m.copied = 0 AND m.state IN (1, 2, 3, 4) AND m.sequence < ?1"
+                               " ORDER BY m.sequence, m.group_number",
+    [STATEMENT_QUERY_LIST] = SELECT_WITHOUT_PAYLOAD
+    "WHERE m.group_number = ?1 AND m.state = ?2 AND m.sequence > ?3 ORDER BY m.sequence",
+    [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
+    [STATEMENT_COMMIT] = "COMMIT",
+};
+
+/* --- errors and statements ----------------------------------------------------------------- */
+
+int weir_state_error(struct weir_state *state, const char *what, struct weir_error *error)
+{
+    int code = sqlite3_errcode(state->database);
+    int extended = sqlite3_extended_errcode(state->database);
+    int system = sqlite3_system_errno(state->database);
+    const char *text = sqlite3_errmsg(state->database);
+
+    if (code == SQLITE_FULL || (code == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT)) ||
+        extended == SQLITE_IOERR_SHMSIZE)
+        return weir_error_set(error, WEIR_EFULL, "cannot %s %s: %s; free space on this file system",
+                              what, state->path, text);
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+        return weir_error_set(
+            error, WEIR_EDAMAGED,
+            "cannot %s %s: %s; rescue what \"sqlite3 %s .recover\" gives, or move "
+            "the spool away and begin a new one",
+            what, state->path, text, state->path);
+    if (code == SQLITE_BUSY)
+        return weir_error_set(error, WEIR_EIO,
+                              "cannot %s %s: another program has kept it locked for %d s; only "
+                              "read it, and in short transactions",
+                              what, state->path, BUSY_MS / 1000);
+    return weir_error_set(error, WEIR_EIO, "cannot %s %s: %s%s%s", what, state->path, text,
+                          system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
+}
+
+sqlite3_stmt *weir_state_statement(struct weir_state *state, enum weir_statement which,
+                                   struct weir_error *error)
+{
+    sqlite3_stmt **statement = &state->statements[which];
+
+    if (*statement == NULL &&
+        sqlite3_prepare_v3(state->database, statement_texts[which], -1, SQLITE_PREPARE_PERSISTENT,
+                           statement, NULL) != SQLITE_OK) {
+        weir_state_error(state, "prepare a statement for", error);
+        return NULL;
+    }
+    return *statement;
+}
+
+int weir_state_run(struct weir_state *state, sqlite3_stmt *statement, struct weir_error *error)
+{
+    int status = 0;
+
+    if (sqlite3_step(statement) != SQLITE_DONE)
+        status = weir_state_error(state, "write to", error);
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    return status;
+}
+
+static int execute(struct weir_state *state, const char *text, struct weir_error *error)
+{
+    if (sqlite3_exec(state->database, text, NULL, NULL, NULL) == SQLITE_OK)
+        return 0;
+    return weir_state_error(state, "set up", error);
+}
+
+static int64_t pragma(struct weir_state *state, const char *text, int *status,
+                      struct weir_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    int64_t value = 0;
+
+    if (sqlite3_prepare_v2(state->database, text, -1, &statement, NULL) != SQLITE_OK ||
+        sqlite3_step(statement) != SQLITE_ROW)
+        *status = weir_state_error(state, "read", error);
+    else
+        value = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return value;
+}
+
+/* --- opening ------------------------------------------------------------------------------- */
+
+/* How large the WAL grows before its pages are taken into the database. A small spool has a small
+ * one. */
+static int configure(struct weir_state *state, uint64_t bytes_max, struct weir_error *error)
+{
+    uint64_t pages = WEIR_WAL_PAGES;
+    char *text;
+    int status;
+
+    if (bytes_max > 0 && bytes_max / 16 / 4096 < pages)
+        pages = bytes_max / 16 / 4096 < 16 ? 16 : bytes_max / 16 / 4096;
+    text = weir_asprintf("PRAGMA journal_mode = WAL;"
+                         "PRAGMA synchronous = FULL;"
+                         "PRAGMA wal_autocheckpoint = %" PRIu64 ";"
+                         "PRAGMA journal_size_limit = %" PRIu64 ";"
+                         "PRAGMA cache_size = -%d;"
+                         "PRAGMA trusted_schema = OFF;",
+                         pages, pages * 4096, WEIR_STATE_CACHE_KIB);
+    sqlite3_busy_timeout(state->database, BUSY_MS);
+    status = execute(state, text, error);
+    free(text);
+    return status;
+}
+
+static int create(struct weir_state *state, struct weir_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    char *version;
+    int status = execute(state, "BEGIN IMMEDIATE", error);
+
+    if (status == 0)
+        status = execute(state, schema, error);
+    if (status != 0)
+        return status;
+    weir_entropy(state->uuid, sizeof state->uuid);
+    if (sqlite3_prepare_v2(state->database, "INSERT INTO spool VALUES (1, ?1, ?2, ?3, 0)", -1,
+                           &statement, NULL) != SQLITE_OK)
+        return weir_state_error(state, "set up", error);
+    sqlite3_bind_blob(statement, 1, state->uuid, sizeof state->uuid, SQLITE_STATIC);
+    sqlite3_bind_int64(statement, 2, state->tag);
+    sqlite3_bind_int64(statement, 3, weir_clock_now().wall_ms);
+    status = weir_state_run(state, statement, error);
+    sqlite3_finalize(statement);
+    version = weir_asprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
+                            APPLICATION_ID, WEIR_STATE_VERSION);
+    if (status == 0)
+        status = execute(state, version, error);
+    free(version);
+    return status;
+}
+
+static int read_identity(struct weir_state *state, uint16_t tag, struct weir_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    int status = 0;
+
+    if (sqlite3_prepare_v2(state->database, "SELECT uuid, tag, absorbed_sequence FROM spool", -1,
+                           &statement, NULL) != SQLITE_OK ||
+        sqlite3_step(statement) != SQLITE_ROW) {
+        status = weir_state_error(state, "read the identity in", error);
+    } else if (sqlite3_column_bytes(statement, 0) != sizeof state->uuid) {
+        status = weir_error_set(error, WEIR_EDAMAGED, "%s: the spool's uuid has not 16 bytes",
+                                state->path);
+    } else {
+        memcpy(state->uuid, sqlite3_column_blob(statement, 0), sizeof state->uuid);
+        state->tag = (uint16_t)sqlite3_column_int64(statement, 1);
+        state->absorbed = (uint64_t)sqlite3_column_int64(statement, 2);
+        state->absorbed_uncommitted = state->absorbed;
+        if (state->tag != tag)
+            status = weir_error_set(error, WEIR_EINVAL,
+                                    "%s belongs to the stream with tag %u, this node has tag %u; "
+                                    "ids of its messages bear the tag, so give the node its own "
+                                    "spool, or its old tag back",
+                                    state->path, state->tag, tag);
+    }
+    sqlite3_finalize(statement);
+    return status;
+}
+
+static int open_or_create(struct weir_state *state, uint16_t tag, uint64_t bytes_max,
+                          struct weir_error *error)
+{
+    int status = 0;
+    int64_t version, application, tables;
+
+    if (sqlite3_open_v2(state->path, &state->database,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                            SQLITE_OPEN_NOFOLLOW,
+                        NULL) != SQLITE_OK)
+        return weir_state_error(state, "open", error);
+    sqlite3_extended_result_codes(state->database, 0);
+    version = pragma(state, "PRAGMA user_version", &status, error);
+    application = pragma(state, "PRAGMA application_id", &status, error);
+    tables = pragma(state, "SELECT count (*) FROM sqlite_schema", &status, error);
+    if (status != 0)
+        return status;
+    if (tables > 0 && application != APPLICATION_ID)
+        return weir_error_set(error, WEIR_EINVAL,
+                              "%s is a database, but not the state of a spool; give the node a "
+                              "directory of its own",
+                              state->path);
+    if (tables > 0 && version != WEIR_STATE_VERSION)
+        return weir_error_set(error, WEIR_EINVAL,
+                              "%s has format version %" PRId64 ", this program knows version %d; "
+                              "use the version of Weir that made it, see docs/format.md",
+                              state->path, version, WEIR_STATE_VERSION);
+    status = configure(state, bytes_max, error);
+    if (status == 0 && tables == 0)
+        status = create(state, error);
+    if (status == 0)
+        status = read_identity(state, tag, error);
+    return status;
+}
+
+int weir_state_open(const char *directory, uint16_t tag, uint64_t bytes_max,
+                    struct weir_state **self, struct weir_error *error)
+{
+    struct weir_state *state = weir_zalloc(1, sizeof *state);
+    int status;
+
+    state->path = weir_asprintf("%s/state.db", directory);
+    state->wal_path = weir_asprintf("%s/state.db-wal", directory);
+    state->tag = tag;
+    status = open_or_create(state, tag, bytes_max, error);
+    if (status != 0) {
+        weir_state_close(&state);
+        return status;
+    }
+    *self = state;
+    return 0;
+}
+
+void weir_state_close(struct weir_state **self)
+{
+    struct weir_state *state = *self;
+
+    if (state == NULL)
+        return;
+    *self = NULL;
+    for (int i = 0; i < STATEMENT_COUNT; i++)
+        sqlite3_finalize(state->statements[i]);
+    sqlite3_close(state->database);
+    free(state->path);
+    free(state->wal_path);
+    free(state);
+}
+
+static uint64_t file_bytes(const char *path)
+{
+    struct stat file;
+
+    return stat(path, &file) == 0 ? (uint64_t)file.st_size : 0;
+}
+
+uint64_t weir_state_bytes(struct weir_state *state)
+{
+    state->wal_bytes = file_bytes(state->wal_path);
+    return file_bytes(state->path) + state->wal_bytes;
+}
+
+/* --- transactions -------------------------------------------------------------------------- */
+
+static void roll_back(struct weir_state *state)
+{
+    /* Some failures have rolled back already. */
+    if (!sqlite3_get_autocommit(state->database))
+        sqlite3_exec(state->database, "ROLLBACK", NULL, NULL, NULL);
+    state->absorbed_uncommitted = state->absorbed;
+}
+
+/* SQLite begins its WAL anew only when nobody reads from it, so a reader that stays makes it grow.
+ * First that is said, then it is bounded. */
+int weir_state_check_wal(struct weir_state *state, struct weir_error *error)
+{
+    int64_t now_ns;
+
+    if (state->wal_bytes < WEIR_WAL_BYTES_WARN)
+        return 0;
+    now_ns = weir_clock_now().mono_ns;
+    if (state->warned_ns == 0 || now_ns - state->warned_ns > WARN_EVERY_NS) {
+        state->warned_ns = now_ns;
+        weir_log(WEIR_LOG_WARNING,
+                 "%s has grown to %" PRIu64 " bytes because another program has been reading the "
+                 "state in one transaction for long; end that one",
+                 state->wal_path, state->wal_bytes);
+    }
+    if (state->wal_bytes < WEIR_WAL_BYTES_MAX)
+        return 0;
+    /* Look whether the reader is gone, without waiting for it. */
+    sqlite3_busy_timeout(state->database, 0);
+    sqlite3_wal_checkpoint_v2(state->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(state->database, BUSY_MS);
+    weir_state_bytes(state);
+    if (state->wal_bytes < WEIR_WAL_BYTES_MAX)
+        return 0;
+    return weir_error_set(error, WEIR_EFULL,
+                          "%s is full: another program has been reading the state in one "
+                          "transaction for too long; end that one",
+                          state->wal_path);
+}
+
+int weir_state_begin(struct weir_state *state, struct weir_error *error)
+{
+    sqlite3_stmt *begin = weir_state_statement(state, STATEMENT_BEGIN, error);
+
+    return begin != NULL ? weir_state_run(state, begin, error) : error->code;
+}
+
+int weir_state_commit(struct weir_state *state, struct weir_error *error)
+{
+    sqlite3_stmt *commit = weir_state_statement(state, STATEMENT_COMMIT, error);
+    int status = commit != NULL ? weir_state_run(state, commit, error) : error->code;
+
+    if (status != 0) {
+        roll_back(state);
+        return status;
+    }
+    state->absorbed = state->absorbed_uncommitted;
+    return 0;
+}
+
+void weir_state_roll_back(struct weir_state *state)
+{
+    roll_back(state);
+}
