@@ -599,7 +599,7 @@ static void test_due_and_dying_come_earliest_first(void **state)
 static void test_message_uncopied_and_list(void **state)
 {
     struct subject *subject = *state;
-    struct weir_op ops[9];
+    struct weir_op ops[10];
     struct weir_store_result result = {0};
 
     ops[0] = group_op(1, "email", WEIR_ORDER_NONE);
@@ -611,7 +611,8 @@ static void test_message_uncopied_and_list(void **state)
     ops[6] = row_op(1, 13, WEIR_ROW_DEAD, 5);
     ops[7] = row_op(1, 14, WEIR_ROW_DEFERRED, 5);
     ops[8] = with_payload(row_op(1, 9, WEIR_ROW_PARKED, 5), "parked");
-    apply(subject, ops, 9);
+    ops[9] = row_op(2, 8, WEIR_ROW_PARKED, 5);
+    apply(subject, ops, 10);
     query(subject, (struct weir_store_request){.query = WEIR_QUERY_MESSAGE, .sequence = 10},
           &result);
     assert_int_equal(result.row_count, 2);
@@ -620,10 +621,11 @@ static void test_message_uncopied_and_list(void **state)
     weir_store_result_fini(&result);
     query(subject, (struct weir_store_request){.query = WEIR_QUERY_UNCOPIED, .sequence = 14},
           &result);
-    assert_int_equal(result.row_count, 3);
-    assert_row(&result.rows[0], 1, 10, WEIR_ROW_DEFERRED, 5, NULL);
-    assert_row(&result.rows[1], 2, 10, WEIR_ROW_LEASED, 0, NULL);
-    assert_row(&result.rows[2], 1, 12, WEIR_ROW_DYING, 5, NULL);
+    assert_int_equal(result.row_count, 4);
+    assert_row(&result.rows[0], 2, 8, WEIR_ROW_PARKED, 5, NULL);
+    assert_row(&result.rows[1], 1, 10, WEIR_ROW_DEFERRED, 5, NULL);
+    assert_row(&result.rows[2], 2, 10, WEIR_ROW_LEASED, 0, NULL);
+    assert_row(&result.rows[3], 1, 12, WEIR_ROW_DYING, 5, NULL);
     weir_store_result_fini(&result);
     query(subject,
           (struct weir_store_request){.query = WEIR_QUERY_LIST,
@@ -829,10 +831,10 @@ static void test_rows_survive(void **state)
     ops[3] = with_payload(row_op(2, 9, WEIR_ROW_LEASED, 0), "not loaded");
     ops[4] = with_payload(row_op(1, 11, WEIR_ROW_PARKED, 0), "not loaded");
     ops[5] = row_op(1, 12, WEIR_ROW_DEFERRED, 700); /* holds its key up */
-    ops[6] = row_op(1, 13, WEIR_ROW_DEFERRED, 600); /* a first attempt: holds nothing up */
-    ops[6].row->attempt = 0;
-    ops[7] = row_op(2, 14, WEIR_ROW_DEFERRED, 500); /* no order: holds nothing up */
-    ops[8] = row_op(1, 15, WEIR_ROW_DEFERRED, 650); /* no key: neither */
+    ops[6] = row_op(1, 13, WEIR_ROW_DEFERRED, 600); /* no key: holds nothing up */
+    ops[6].row->key_hash = 0;
+    ops[7] = row_op(2, 14, WEIR_ROW_DEFERRED, 500); /* no order: neither */
+    ops[8] = row_op(1, 15, WEIR_ROW_DEFERRED, 650); /* no key */
     ops[8].row->key_hash = 0;
     ops[9] = row_op(1, 16, WEIR_ROW_DYING, 1);
     ops[10] = row_op(1, 17, WEIR_ROW_DEAD, 1);
