@@ -6,6 +6,7 @@
 #include <base/random.h>
 #include <core/roles.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -193,6 +194,16 @@ static int write_pid(struct weir_process *self, struct weir_error *error)
 
 /* ---- The process ---------------------------------------------------------------------------- */
 
+/* Whoever started us may have closed them; a file that got such a number would be written to. */
+static void open_standard_streams(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+        ;
+    if (fd >= 0)
+        close(fd);
+}
+
 static bool start_reactor(struct weir_process *self, int *status)
 {
     struct weir_error error;
@@ -240,6 +251,7 @@ bool weir_process_start(struct weir_process *self, enum weir_role_kind role, int
 {
     struct options options;
     *self = (struct weir_process){.instance = 1};
+    open_standard_streams();
     if (!parse(weir_role_program(role), argc, argv, &options, status))
         return false;
     *status = EX_CONFIG;
@@ -266,6 +278,7 @@ bool weir_process_start(struct weir_process *self, enum weir_role_kind role, int
 bool weir_process_start_bare(struct weir_process *self, const char *label, int *status)
 {
     *self = (struct weir_process){.instance = 1};
+    open_standard_streams();
     self->label = weir_strdup(label);
     weir_log_init(label, WEIR_LOG_INFO);
     return start_reactor(self, status);
