@@ -122,6 +122,7 @@
 #define WEIR_TOPOLOGY_BYTES_MAX (1u << 20)
 #define WEIR_NODES_MAX 256u     /* of one topology */
 #define WEIR_INSTANCES_MAX 256u /* of one node */
+#define WEIR_PROCESSES_MAX 512u /* of one supervisor */
 #define WEIR_WORDS_MAX 256u     /* of a handler's command; of a list; variables of an environment */
 #define WEIR_PATH_BYTES_MAX 4095u
 #define WEIR_IPC_PATH_BYTES_MAX 107u /* what the kernel takes */

@@ -1,0 +1,130 @@
+#include "survey_table.h"
+
+#include "output.h"
+
+#include <base/clock.h>
+#include <inttypes.h>
+#include <string.h>
+
+static enum weir_colour state_colour(const char *state)
+{
+    if (strcmp(state, "running") == 0)
+        return WEIR_GREEN;
+    if (strcmp(state, "failed") == 0 || strcmp(state, "silent") == 0)
+        return WEIR_RED;
+    return strcmp(state, "stopped") == 0 ? WEIR_DIM : WEIR_YELLOW;
+}
+
+static void add_number(struct weir_table *table, int64_t number, enum weir_colour colour)
+{
+    if (number < 0)
+        weir_table_add(table, WEIR_DIM, "-");
+    else
+        weir_table_add(table, number > 0 ? colour : WEIR_PLAIN, "%" PRId64, number);
+}
+
+/* A few words on what the process does, from whatever it told. */
+static void describe(const struct weir_seen *seen, char *text, size_t bytes)
+{
+    static const struct {
+        const char *key, *word;
+    } counters[] = {{"accepted", "accepted"}, {"held", "kept"},       {"duplicates", "duplicates"},
+                    {"handled", "handled"},   {"running", "running"}, {"workers", "workers"}};
+    int64_t used_bytes = weir_json_integer(seen->stats, "used_bytes", -1);
+    size_t used = 0;
+
+    text[0] = '\0';
+    if (seen->stats == NULL && strcmp(seen->state, "stopped") != 0) {
+        snprintf(text, bytes, "%s", seen->error.text);
+        return;
+    }
+    for (size_t i = 0; i < sizeof counters / sizeof counters[0] && used < bytes; i++) {
+        int64_t value = weir_json_integer(seen->stats, counters[i].key, -1);
+
+        if (value >= 0)
+            used += (size_t)snprintf(text + used, bytes - used, "%s%" PRId64 " %s",
+                                     used ? ", " : "", value, counters[i].word);
+    }
+    if (used_bytes >= 0 && used < bytes) {
+        char size[WEIR_BYTES_BYTES];
+
+        weir_format_bytes((uint64_t)used_bytes, size);
+        snprintf(text + used, bytes - used, "%s%s", used ? ", " : "", size);
+    }
+}
+
+void weir_survey_print_processes(const struct weir_survey *survey, FILE *out, bool coloured)
+{
+    struct weir_table *table = weir_table_new("NODE|ROLE|>PID|STATE|>RESTARTS|>UP|");
+    int64_t now_ms = weir_clock_now().wall_ms;
+
+    for (uint32_t i = 0; i < survey->count; i++) {
+        const struct weir_seen *seen = &survey->at[i];
+        char age[WEIR_AGE_BYTES], text[256];
+
+        weir_table_add(table, WEIR_PLAIN, "%s", seen->label);
+        weir_table_add(table, WEIR_PLAIN, "%s", weir_role_name(seen->node->role));
+        add_number(table, seen->pid ? seen->pid : -1, WEIR_PLAIN);
+        weir_table_add(table, state_colour(seen->state), "%s", seen->state);
+        add_number(table, seen->restarts, WEIR_YELLOW);
+        weir_format_age(seen->started_ms ? now_ms - seen->started_ms : -1, age);
+        weir_table_add(table, WEIR_PLAIN, "%s", age);
+        describe(seen, text, sizeof text);
+        weir_table_add(table, WEIR_DIM, "%s", text);
+    }
+    weir_table_print(&table, out, coloured);
+}
+
+static void add_group(struct weir_table *table, const struct weir_seen *seen, const char *name,
+                      const json_t *group)
+{
+    const char *breaker = weir_json_text(group, "breaker", "");
+    char age[WEIR_AGE_BYTES], remarks[128] = "";
+    int64_t dying = weir_json_integer(group, "dying", 0);
+    bool paused = json_is_true(json_object_get(group, "paused"));
+    bool left_over = json_is_false(json_object_get(group, "listed"));
+
+    weir_table_add(table, WEIR_PLAIN, "%s", name);
+    weir_table_add(table, WEIR_PLAIN, "%s", seen->label);
+    add_number(table, weir_json_integer(group, "waiting", -1), WEIR_PLAIN);
+    add_number(table, weir_json_integer(group, "in_flight", -1), WEIR_GREEN);
+    add_number(table, weir_json_integer(group, "deferred", -1), WEIR_YELLOW);
+    add_number(table, weir_json_integer(group, "dead", -1), WEIR_RED);
+    add_number(table, weir_json_integer(group, "done", -1), WEIR_PLAIN);
+    weir_format_age(weir_json_integer(group, "oldest_ms", -1), age);
+    weir_table_add(table, WEIR_PLAIN, "%s", age);
+    add_number(table, weir_json_integer(group, "workers", -1), WEIR_PLAIN);
+    if (breaker[0] != '\0' && strcmp(breaker, "closed") != 0)
+        snprintf(remarks, sizeof remarks, "breaker %.64s", breaker);
+    if (paused || left_over || dying > 0)
+        snprintf(remarks + strlen(remarks), sizeof remarks - strlen(remarks), "%s%s%s%s",
+                 remarks[0] ? ", " : "",
+                 paused      ? "paused"
+                 : left_over ? "left over"
+                             : "",
+                 (paused || left_over) && dying > 0 ? ", " : "",
+                 dying > 0 ? "dead letters wait for the collector" : "");
+    weir_table_add(table, WEIR_YELLOW, "%s", remarks);
+}
+
+void weir_survey_print_groups(const struct weir_survey *survey, FILE *out, bool coloured)
+{
+    struct weir_table *table = weir_table_new(
+        "GROUP|VENTILATOR|>WAITING|>IN FLIGHT|>DEFERRED|>DEAD|>DONE|>OLDEST|>WORKERS|");
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < survey->count; i++) {
+        json_t *groups = weir_seen_groups(&survey->at[i]), *group;
+        const char *name;
+
+        json_object_foreach(groups, name, group)
+        {
+            add_group(table, &survey->at[i], name, group);
+            count++;
+        }
+    }
+    if (count > 0)
+        weir_table_print(&table, out, coloured);
+    else
+        weir_table_destroy(&table);
+}
