@@ -107,7 +107,7 @@ static bool take_fixed(struct weir_reader *reader, uint8_t head, struct weir_tok
     }
     if (head >= 0xe0) {
         token->type = WEIR_TOKEN_INT;
-        token->i64 = (int8_t)head;
+        token->i64 = (int64_t)head - 256;
         return true;
     }
     if (head < 0x90)

@@ -71,16 +71,17 @@ static void borrowed_and_empty_bytes_own_nothing(void **state)
 
 static void frames_keep_order_and_own_their_bytes(void **state)
 {
+    static const char letters[] = "abcdefghi";
     struct weir_frames frames = {0};
     int released = 0;
 
     (void)state;
     for (int i = 0; i < 9; i++)
-        weir_frames_push(&frames, weir_bytes_wrap("abcdefghi" + i, 1, count_release, &released));
+        weir_frames_push(&frames, weir_bytes_wrap(letters + i, 1, count_release, &released));
     assert_int_equal(frames.count, 9);
     assert_int_equal(weir_frames_size(&frames), 9);
     for (int i = 0; i < 9; i++)
-        assert_true(weir_bytes_equal(&frames.at[i], "abcdefghi" + i, 1));
+        assert_true(weir_bytes_equal(&frames.at[i], letters + i, 1));
     weir_frames_drop(&frames);
     assert_int_equal(released, 9);
     assert_int_equal(frames.count, 0);
