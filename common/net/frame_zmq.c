@@ -57,11 +57,12 @@ void weir_frame_give(struct weir_bytes *bytes, zmq_msg_t *message)
         return;
     }
     struct lent *lent = weir_alloc(sizeof *lent);
-    lent->bytes = *bytes;
+    const struct weir_bytes whole = *bytes;
+    lent->bytes = whole;
     *bytes = WEIR_BYTES_NONE;
     atomic_store_explicit(&lent->handed_over, 1, memory_order_release);
     /* libzmq wants a plain pointer, and does not write through it. */
-    int rc = zmq_msg_init_data(message, (void *)(uintptr_t)lent->bytes.data, lent->bytes.size,
-                               release_lent, lent);
+    int rc =
+        zmq_msg_init_data(message, (void *)(uintptr_t)whole.data, whole.size, release_lent, lent);
     WEIR_ASSERT(rc == 0);
 }
