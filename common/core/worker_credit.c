@@ -43,8 +43,12 @@ static void settle(struct weir_worker *self, struct loan *loan, uint64_t *availa
     uint64_t messages = loan->target;
     uint64_t bytes = minus(self->prefetch_bytes / self->upstream_count, upstream->held_bytes);
     const uint64_t lent_bytes = minus(credit->limit_bytes, credit->used_bytes);
-    if (messages < loan->lent || messages == 0) { /* none at all is said, too: here we are */
+    if (messages < loan->lent) {
         weir_session_grant(upstream->session, self->group, messages, messages ? bytes : 0);
+        return;
+    }
+    if (messages == 0) { /* none at all is said, too, once: here we are */
+        weir_session_grant(upstream->session, self->group, 0, lent_bytes);
         return;
     }
     if (credit->withdrawing)

@@ -38,7 +38,8 @@ static uint32_t smaller(uint64_t a, uint64_t b)
 static struct pick pick_front(const struct weir_worker *self, struct weir_worker_lot *lot)
 {
     const struct weir_range range = lot->waiting.at[0];
-    const uint64_t share = (self->waiting + self->concurrency - 1) / self->concurrency;
+    const uint32_t idle = self->concurrency - self->running;
+    const uint64_t share = (self->waiting + idle - 1) / idle;
     const uint32_t most = smaller(self->job_messages_max, share);
     return (struct pick){lot, (uint32_t)range.first, smaller(range.last - range.first + 1, most)};
 }

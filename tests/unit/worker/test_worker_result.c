@@ -1,0 +1,371 @@
+/* The worker machine: results are with whoever is next before their messages are acked. */
+#include "worker_fixture.h"
+
+#include <base/alloc.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+    struct worker *self = worker_new();
+    self->config.results = true;
+    self->config.concurrency = 4;
+    *state = self;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct worker *self = *state;
+    worker_destroy(&self);
+    return 0;
+}
+
+static void up(struct worker *self)
+{
+    worker_up(self);
+    worker_event(self, WEIR_EVENT_LINK_UP, WEIR_PORT_TO);
+    script_skip(self->script);
+}
+
+static void deliver(struct worker *self, uint64_t delivery, uint32_t count)
+{
+    static const char *const keys[] = {"k0", "k1", NULL, "k3", "k4", "k5", "k6", "k7"};
+    worker_deliver(self, &(struct delivered){.delivery = delivery, .count = count, .keys = keys});
+}
+
+static void done(struct worker *self, uint32_t job, const char *result)
+{
+    worker_outcome(self, job, 0, 1, WEIR_DONE, NULL, result);
+    worker_job_end(self, job);
+}
+
+/* The next PUT to the sink, checked as a whole batch of this many messages. */
+static const struct said *expect_put(struct worker *self, uint32_t count,
+                                     struct weir_batch_header *header)
+{
+    const struct said *said = script_find(self->script, WEIR_VERB_PUT);
+    assert_non_null(said);
+    assert_int_equal(said->port, WEIR_PORT_TO);
+    assert_int_equal(weir_batch_check(&said->frames.at[1], &said->frames.at[2], &said->frames.at[3],
+                                      header, NULL),
+                     0);
+    assert_int_equal(header->count, count);
+    return said;
+}
+
+static void answer(struct worker *self, uint64_t number, uint32_t count)
+{
+    struct weir_control ok = {.verb = WEIR_VERB_OK};
+    WEIR_SET(&ok, number, NUMBER, number);
+    WEIR_SET(&ok, first, FIRST, 1);
+    WEIR_SET(&ok, count, COUNT, count);
+    WEIR_SET(&ok, tag, TAG, 9);
+    WEIR_SET(&ok, time_ms, TIME, 1);
+    WEIR_SET(&ok, durability, DURABILITY, weir_text_of("always"));
+    worker_feed(self, WEIR_PORT_TO, &ok);
+}
+
+static void a_result_says_where_it_comes_from(void **state)
+{
+    struct worker *self = *state;
+    struct weir_batch_header header;
+    up(self);
+    deliver(self, 1, 2);
+    done(self, 1, "hello");
+    const struct said *said = expect_put(self, 1, &header);
+    assert_null(script_find(self->script, WEIR_VERB_ACK));
+    assert_memory_equal(header.topic, "user.signed_up", header.topic_bytes);
+    assert_int_equal(header.flags & (WEIR_BATCH_KEYED | WEIR_BATCH_IDEMPOTENT),
+                     WEIR_BATCH_KEYED | WEIR_BATCH_IDEMPOTENT);
+    struct weir_message_view message;
+    const struct weir_bytes *body = &said->frames.at[3];
+    assert_int_equal(weir_message_decode(body->data, body->size, &message, NULL), 0);
+    assert_int_equal(message.payload_bytes, 5);
+    assert_memory_equal(message.payload, "hello", 5);
+    assert_int_equal(message.key_bytes, 2);
+    assert_memory_equal(message.key, "k1", 2);
+    assert_int_equal(message.header_count, 1);
+    assert_memory_equal(message.headers[0].name, "traceparent", 11);
+    assert_memory_equal(message.headers[0].value, "00-ab-cd-01", 11);
+    assert_true(message.has_origin);
+    struct weir_id id;
+    weir_id_decode(message.origin.id, &id);
+    assert_int_equal(id.time_ms, 1700000000000);
+    assert_int_equal(id.tag, TAG);
+    assert_int_equal(id.sequence, 1001);
+    assert_int_equal(message.origin.topic_bytes, 14);
+    assert_memory_equal(message.origin.topic, "user.signed_up", 14);
+    assert_memory_equal(message.origin.group, "email", 5);
+    assert_int_equal(message.origin.death, 1);
+    assert_int_equal(message.origin.attempt, 2);
+    char key[WEIR_ORIGIN_KEY_BYTES], text[WEIR_ID_TEXT_BYTES], expected[WEIR_ORIGIN_KEY_BYTES];
+    uint32_t bytes = weir_origin_key(&message.origin, key);
+    assert_int_equal(message.idempotency_key_bytes, bytes);
+    assert_memory_equal(message.idempotency_key, key, bytes);
+    weir_id_format(&id, text);
+    snprintf(expected, sizeof expected, "%s/email/1", text);
+    assert_int_equal(bytes, strlen(expected));
+    assert_memory_equal(key, expected, bytes);
+    answer(self, 1, 1);
+    worker_expect_ack(self, 1, 1, 1, WEIR_DONE);
+    assert_int_equal(worker_stat(self, "results"), 1);
+    assert_int_equal(worker_stat(self, "done"), 1);
+}
+
+static void a_topic_of_its_own(void **state)
+{
+    struct worker *self = *state;
+    struct weir_batch_header header;
+    self->config.result_topic = "mail.sent";
+    up(self);
+    deliver(self, 1, 1);
+    done(self, 0, "");
+    const struct said *said = expect_put(self, 1, &header);
+    assert_int_equal(header.topic_bytes, 9);
+    assert_memory_equal(header.topic, "mail.sent", 9);
+    struct weir_message_view message;
+    assert_int_equal(
+        weir_message_decode(said->frames.at[3].data, said->frames.at[3].size, &message, NULL), 0);
+    assert_int_equal(message.payload_bytes, 0); /* an empty result is one, too */
+    assert_int_equal(message.origin.topic_bytes, 14);
+}
+
+static void without_a_result_the_ack_goes_at_once(void **state)
+{
+    struct worker *self = *state;
+    up(self);
+    deliver(self, 1, 2);
+    done(self, 0, NULL);
+    worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+    worker_outcome(self, 1, 0, 1, WEIR_RETRY, "no", "ignored");
+    worker_expect_ack(self, 1, 1, 1, WEIR_RETRY);
+    self->script->said_seen = 0;
+    assert_null(script_find(self->script, WEIR_VERB_PUT));
+}
+
+/* With two batches on their way the next results wait for company. */
+static void results_share_batches(void **state)
+{
+    struct worker *self = *state;
+    struct weir_batch_header header;
+    self->config.concurrency = 8;
+    up(self);
+    deliver(self, 1, 8);
+    for (uint32_t i = 0; i < 6; i++)
+        done(self, i, "r");
+    expect_put(self, 1, &header);
+    expect_put(self, 1, &header);
+    assert_null(script_find(self->script, WEIR_VERB_PUT));
+    assert_int_equal(worker_stat(self, "results_waiting"), 6);
+    answer(self, 1, 1);
+    expect_put(self, 4, &header);
+    assert_int_equal(header.number, 3);
+    answer(self, 3, 4); /* ahead of the second: waits for it */
+    self->script->said_seen = 0;
+    worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+    assert_null(script_find(self->script, WEIR_VERB_ACK));
+    answer(self, 2, 1);
+    worker_expect_ack(self, 1, 1, 5, WEIR_DONE);
+    assert_int_equal(worker_stat(self, "results_waiting"), 0);
+}
+
+static void no_work_is_asked_for_before_the_sink_is_there(void **state)
+{
+    struct worker *self = *state;
+    uint64_t messages, bytes;
+    worker_begin(self);
+    worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
+    worker_welcome(self, 0, INCARNATION);
+    assert_true(worker_credit(self, 0, &messages, &bytes)); /* here we are … */
+    assert_int_equal(messages, 0);
+    worker_event(self, WEIR_EVENT_LINK_UP, WEIR_PORT_TO);
+    assert_true(worker_credit(self, 0, &messages, &bytes));
+    assert_int_equal(messages, 8);
+}
+
+static void while_the_sink_is_away_results_are_kept(void **state)
+{
+    struct worker *self = *state;
+    struct weir_batch_header header;
+    uint64_t messages, bytes;
+    up(self);
+    deliver(self, 1, 4);
+    done(self, 0, "zero");
+    script_skip(self->script);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, WEIR_PORT_TO);
+    const struct said *less = script_expect(self->script, UP(0), WEIR_VERB_CREDIT);
+    assert_int_equal(less->control.messages, 4); /* nothing new */
+    struct weir_control credited = {.verb = WEIR_VERB_CREDITED};
+    WEIR_SET(&credited, group, GROUP, weir_text_of("email"));
+    WEIR_SET(&credited, messages, MESSAGES, 4);
+    WEIR_SET(&credited, bytes, BYTES, less->control.bytes);
+    WEIR_SET(&credited, serial, SERIAL, less->control.serial);
+    worker_feed(self, UP(0), &credited);
+    for (uint32_t i = 1; i < 4; i++)
+        done(self, i, "more");
+    assert_int_equal(self->script->job_count, 4); /* and no handler twice */
+    assert_int_equal(worker_stat(self, "held"), 4);
+    assert_int_equal(worker_stat(self, "results_waiting"), 4);
+    assert_null(script_find(self->script, WEIR_VERB_ACK));
+    /* Its lease lives on. */
+    script_skip(self->script);
+    worker_pass_ms(self, WEIR_HEARTBEAT_MS);
+    const struct said *beat = script_find(self->script, WEIR_VERB_HEARTBEAT);
+    assert_int_equal(beat->control.lease_count, 1);
+    assert_int_equal(beat->control.leases[0].count, 4);
+    assert_int_equal(beat->control.running_count, 0);
+
+    worker_event(self, WEIR_EVENT_LINK_UP, WEIR_PORT_TO);
+    const struct said *again = expect_put(self, 1, &header);
+    struct weir_message_view message;
+    assert_int_equal(
+        weir_message_decode(again->frames.at[3].data, again->frames.at[3].size, &message, NULL), 0);
+    assert_memory_equal(message.payload, "zero", 4);
+    assert_true(worker_credit(self, 0, &messages, &bytes));
+    assert_int_equal(messages, 8);
+    answer(self, 1, 1);
+    worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+}
+
+static void busy_stops_the_asking(void **state)
+{
+    struct worker *self = *state;
+    uint64_t messages, bytes;
+    up(self);
+    deliver(self, 1, 1);
+    done(self, 0, "r");
+    struct weir_control busy = {.verb = WEIR_VERB_BUSY};
+    WEIR_SET(&busy, number, NUMBER, 1);
+    WEIR_SET(&busy, retry_ms, RETRY_MS, 300);
+    script_skip(self->script);
+    worker_feed(self, WEIR_PORT_TO, &busy);
+    assert_true(worker_credit(self, 0, &messages, &bytes));
+    assert_int_equal(messages, 1);
+    worker_pass_ms(self, 300);
+    assert_non_null(script_find(self->script, WEIR_VERB_PUT));
+    answer(self, 1, 1);
+    worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+}
+
+static void a_refused_result_rejects_its_message(void **state)
+{
+    struct worker *self = *state;
+    up(self);
+    deliver(self, 1, 1);
+    done(self, 0, "r");
+    struct weir_control refused = {.verb = WEIR_VERB_REFUSED};
+    WEIR_SET(&refused, number, NUMBER, 1);
+    WEIR_SET(&refused, code, CODE, weir_text_of(WEIR_CODE_LIMIT));
+    WEIR_SET(&refused, text, TEXT, weir_text_of("no topic mail here"));
+    worker_feed(self, WEIR_PORT_TO, &refused);
+    const struct said *ack = worker_expect_ack(self, 1, 0, 1, WEIR_REJECT);
+    static const char text[] = "the result was refused (limit): no topic mail here";
+    assert_int_equal(ack->control.acks[0].error_bytes, sizeof text - 1);
+    assert_memory_equal(ack->control.acks[0].error, text, sizeof text - 1);
+    assert_int_equal(worker_stat(self, "results_refused"), 1);
+}
+
+static void a_result_that_is_too_large_rejects_its_message(void **state)
+{
+    struct worker *self = *state;
+    char *large = weir_alloc(WEIR_MESSAGE_BYTES_MAX + 2);
+    memset(large, 'x', WEIR_MESSAGE_BYTES_MAX + 1);
+    large[WEIR_MESSAGE_BYTES_MAX + 1] = 0;
+    up(self);
+    deliver(self, 1, 1);
+    done(self, 0, large);
+    free(large);
+    const struct said *ack = worker_expect_ack(self, 1, 0, 1, WEIR_REJECT);
+    assert_true(ack->control.acks[0].error_bytes > 0);
+    assert_int_equal(worker_stat(self, "results_waiting"), 0);
+    assert_int_equal(worker_stat(self, "held"), 0);
+}
+
+static void a_result_outlives_its_lease(void **state)
+{
+    struct worker *self = *state;
+    struct weir_batch_header header;
+    up(self);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, WEIR_PORT_TO);
+    deliver(self, 1, 1);
+    done(self, 0, "r");
+    script_skip(self->script);
+    worker_pass_ms(self, WEIR_HEARTBEAT_MS);
+    const struct said *beat = script_find(self->script, WEIR_VERB_HEARTBEAT);
+    struct weir_control echo = {.verb = WEIR_VERB_HEARTBEAT};
+    WEIR_SET(&echo, serial, SERIAL, beat->control.serial);
+    WEIR_SET(&echo, incarnation, INCARNATION, INCARNATION);
+    worker_feed(self, UP(0), &echo);
+    assert_int_equal(worker_stat(self, "held"), 0);
+    worker_event(self, WEIR_EVENT_LINK_UP, WEIR_PORT_TO);
+    expect_put(self, 1, &header);
+    answer(self, 1, 1);
+    assert_null(script_find(self->script, WEIR_VERB_ACK));
+    assert_int_equal(worker_stat(self, "late"), 1);
+    assert_int_equal(worker_stat(self, "held_bytes"), 0);
+}
+
+static void drain_waits_for_the_sink(void **state)
+{
+    struct worker *self = *state;
+    up(self);
+    deliver(self, 1, 1);
+    worker_event(self, WEIR_EVENT_DRAIN, 0);
+    done(self, 0, "r");
+    assert_int_equal(self->script->stopped, -1);
+    answer(self, 1, 1);
+    worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+    script_expect(self->script, UP(0), WEIR_VERB_BYE);
+    assert_int_equal(self->script->stopped, 0);
+}
+
+static void drain_does_not_wait_for_ever(void **state)
+{
+    struct worker *self = *state;
+    up(self);
+    deliver(self, 1, 4);
+    done(self, 0, "sent");
+    worker_event(self, WEIR_EVENT_LINK_DOWN, WEIR_PORT_TO);
+    done(self, 1, "kept");
+    worker_event(self, WEIR_EVENT_DRAIN, 0);
+    script_skip(self->script);
+    for (int i = 0; i < WEIR_DRAIN_MS / 1000; i++) {
+        struct weir_control waiting = {.verb = WEIR_VERB_WAITING};
+        WEIR_SET(&waiting, group, GROUP, weir_text_of("email"));
+        worker_feed(self, UP(0), &waiting); /* the ventilator is there */
+        worker_pass_ms(self, 1000);
+    }
+    worker_expect_ack(self, 1, 0, 2, WEIR_RELEASE);
+    done(self, 2, "too late"); /* nobody will have it: somebody else does it again */
+    worker_expect_ack(self, 1, 2, 1, WEIR_RELEASE);
+    done(self, 3, NULL);
+    worker_expect_ack(self, 1, 3, 1, WEIR_DONE);
+    assert_int_equal(self->script->stopped, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_result_says_where_it_comes_from),
+        TEST(a_topic_of_its_own),
+        TEST(without_a_result_the_ack_goes_at_once),
+        TEST(results_share_batches),
+        TEST(no_work_is_asked_for_before_the_sink_is_there),
+        TEST(while_the_sink_is_away_results_are_kept),
+        TEST(busy_stops_the_asking),
+        TEST(a_refused_result_rejects_its_message),
+        TEST(a_result_that_is_too_large_rejects_its_message),
+        TEST(a_result_outlives_its_lease),
+        TEST(drain_waits_for_the_sink),
+        TEST(drain_does_not_wait_for_ever),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
