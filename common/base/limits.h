@@ -47,21 +47,21 @@
 #define WEIR_COPIED_BYTES_MAX (256u << 20) /* payloads copied out of the log */
 #define WEIR_TOMBSTONES_MAX 100000u        /* a group */
 #define WEIR_STORE_REQUESTS_MAX 4096u
-#define WEIR_QUERY_BYTES_MAX (16u << 20)      /* payloads and histories in one QUERY's answer */
-#define WEIR_SEGMENT_BYTES (64u << 20)   /* of the log */
+#define WEIR_QUERY_BYTES_MAX (16u << 20)  /* payloads and histories in one QUERY's answer */
+#define WEIR_SEGMENT_BYTES (64u << 20)    /* of the log */
 #define WEIR_SEGMENT_BYTES_MIN (1u << 16) /* where tests or a small `max` ask for less */
-#define WEIR_SPOOL_BYTES_MIN (2u << 20)  /* the least `max` of a spool */
-#define WEIR_SPARE_SEGMENTS_MAX 4u       /* freed ones kept for reuse */
-#define WEIR_OPEN_SEGMENTS_MAX 8u        /* files that reading keeps open */
-#define WEIR_INDEX_STEP_BYTES (1u << 20) /* of log for one entry of a segment's index */
-#define WEIR_READ_BLOCK_BYTES (1u << 20) /* read at once; one larger record goes alone */
-#define WEIR_READ_CURSORS 16u            /* places where reading is expected to go on */
-#define WEIR_SYNC_INTERVAL_MS 100        /* fsync: interval */
-#define WEIR_RESERVE_BYTES (4u << 20)    /* kept back for the state, for when the disk is full */
-#define WEIR_STATE_CACHE_KIB 8192        /* SQLite's page cache */
-#define WEIR_WAL_PAGES 1000u             /* SQLite's WAL is taken in from this size on */
-#define WEIR_WAL_BYTES_WARN (64u << 20)  /* somebody's reading keeps it from being taken in */
-#define WEIR_WAL_BYTES_MAX (1u << 30)    /* APPLY ends EFULL until the reader is gone */
+#define WEIR_SPOOL_BYTES_MIN (2u << 20)   /* the least `max` of a spool */
+#define WEIR_SPARE_SEGMENTS_MAX 4u        /* freed ones kept for reuse */
+#define WEIR_OPEN_SEGMENTS_MAX 8u         /* files that reading keeps open */
+#define WEIR_INDEX_STEP_BYTES (1u << 20)  /* of log for one entry of a segment's index */
+#define WEIR_READ_BLOCK_BYTES (1u << 20)  /* read at once; one larger record goes alone */
+#define WEIR_READ_CURSORS 16u             /* places where reading is expected to go on */
+#define WEIR_SYNC_INTERVAL_MS 100         /* fsync: interval */
+#define WEIR_RESERVE_BYTES (4u << 20)     /* kept back for the state, for when the disk is full */
+#define WEIR_STATE_CACHE_KIB 8192         /* SQLite's page cache */
+#define WEIR_WAL_PAGES 1000u              /* SQLite's WAL is taken in from this size on */
+#define WEIR_WAL_BYTES_WARN (64u << 20)   /* somebody's reading keeps it from being taken in */
+#define WEIR_WAL_BYTES_MAX (1u << 30)     /* APPLY ends EFULL until the reader is gone */
 #define WEIR_MEMORY_SEGMENT_BYTES (16u << 10) /* of the store in memory */
 #define WEIR_MEMORY_RECORD_BYTES 64u          /* what a record takes there beside its frames */
 #define WEIR_INTAKE_BYTES_MAX (64u << 20)     /* batches on their way to the disk */

@@ -16,8 +16,10 @@ void weir_findings_fini(struct weir_findings *self)
     *self = (struct weir_findings){0};
 }
 
-static void add(struct weir_findings *self, enum weir_finding_kind kind, struct weir_place place,
-                const char *format, va_list arguments)
+__attribute__((format(printf, 4, 0))) static void add(struct weir_findings *self,
+                                                      enum weir_finding_kind kind,
+                                                      struct weir_place place, const char *format,
+                                                      va_list arguments)
 {
     char text[TEXT_BYTES_MAX];
 

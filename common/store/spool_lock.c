@@ -18,12 +18,16 @@
 static void read_lock(int fd, int *version, long *pid)
 {
     char text[LOCK_TEXT_BYTES] = "";
-    ssize_t got = pread(fd, text, sizeof text - 1, 0);
+    static const char head[] = "weir lock ", middle[] = "\npid ";
+    char *at = text;
 
     *version = 0;
     *pid = 0;
-    if (got > 0 && sscanf(text, "weir lock %9d pid %19ld", version, pid) < 1)
-        *version = 0;
+    if (pread(fd, text, sizeof text - 1, 0) <= 0 || strncmp(at, head, sizeof head - 1) != 0)
+        return;
+    *version = (int)strtol(at + sizeof head - 1, &at, 10);
+    if (strncmp(at, middle, sizeof middle - 1) == 0)
+        *pid = strtol(at + sizeof middle - 1, NULL, 10);
 }
 
 /* Always of one length and never cut before, so that it can be written on a full disk. */

@@ -25,7 +25,8 @@ int weir_command_option(const struct weir_command *self, int argc, char **argv, 
     return option;
 }
 
-static void say(const struct weir_command *self, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void say(const struct weir_command *self,
+                                                      const char *format, va_list arguments)
 {
     fflush(stdout);
     fprintf(stderr, "weir %s: ", self->name);

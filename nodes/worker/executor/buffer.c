@@ -88,7 +88,8 @@ struct weir_bytes weir_tail_error(const struct weir_tail *self, const char *lead
     struct weir_bytes error = weir_bytes_new(lead_bytes + size, &data);
     if (lead_bytes > 0) {
         memcpy(data, lead, lead_bytes - 2);
-        memcpy(data + lead_bytes - 2, ": ", 2);
+        data[lead_bytes - 2] = ':';
+        data[lead_bytes - 1] = ' ';
     }
     memcpy(data + lead_bytes, text, size);
     return error;
