@@ -1,5 +1,6 @@
 /* What must hold between options, and between nodes. */
 #include <base/alloc.h>
+#include <base/limits.h>
 #include <config/draft.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,8 +178,9 @@ static void check_worker(struct weir_draft *draft, uint32_t index)
                             "worker '%s' has no handler\nexpected run: [program, …] or serve: "
                             "[program, …]",
                             node->name);
+    const uint32_t in_work = node->concurrency * (serve ? WEIR_SERVE_WINDOW : 1);
     if (node->prefetch == 0)
-        node->prefetch = node->concurrency > 4 ? 2 * node->concurrency : 8;
+        node->prefetch = in_work > 4 ? 2 * in_work : 8;
     else if (node->prefetch < node->concurrency)
         weir_findings_error(&draft->findings, weir_draft_option_place(draft, index, "prefetch"),
                             "prefetch: %u is less than the concurrency, %u\nexpected at least as "

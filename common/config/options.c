@@ -348,7 +348,8 @@ const struct weir_section weir_section_node = {
              .max = 65536,
              OF_NODE(prefetch),
              .text = "how many messages one process holds at most, running ones included; at least "
-                     "`concurrency`. Default: twice `concurrency`, at least 8"},
+                     "`concurrency`. Default: twice what can be in work (`concurrency`, with "
+                     "`serve` 16 times that), at least 8"},
             {.name = "prefetch-bytes",
              .type = WEIR_OPTION_SIZE,
              .roles = W,
