@@ -13,6 +13,7 @@
 
 #define EXIT_STORAGE 74 /* EX_IOERR */
 #define BUSY_MS 50
+#define FULL_MS 1000 /* somebody has to free some space first */
 #define EXPIRE_EVERY_NS (3600 * WEIR_NS_PER_S)
 
 enum state { SERVING, DRAINING, STOPPED };
@@ -36,6 +37,7 @@ struct holder {
     uint32_t hold_head, hold_count;
     uint64_t hold_bytes;
     uint64_t held, duplicates;
+    bool full; /* as the operator was told */
 };
 
 static void stop(struct holder *self, int status)
@@ -106,6 +108,16 @@ static void store_failed(struct holder *self, const struct weir_error *error)
     stop(self, EXIT_STORAGE);
 }
 
+static void note_full(struct holder *self, const struct weir_store_result *result)
+{
+    const bool full = result->status == WEIR_EFULL;
+    if (full == self->full)
+        return;
+    self->full = full;
+    self->host.log(self->host.self, full ? WEIR_LOG_WARNING : WEIR_LOG_INFO,
+                   full ? result->error.text : "there is room again: taking batches");
+}
+
 static void on_stored(struct holder *self, const struct weir_event *event)
 {
     const struct weir_store_result *result = event->result;
@@ -113,17 +125,23 @@ static void on_stored(struct holder *self, const struct weir_event *event)
         return;
     const struct hold hold = self->holds[self->hold_head];
     WEIR_ASSERT(self->hold_count > 0 && result->id == hold.ticket);
-    if (result->status != 0) {
+    if (result->status != 0 && result->status != WEIR_EFULL) {
         store_failed(self, &result->error);
         return;
     }
     self->hold_head = (self->hold_head + 1) % WEIR_STORE_REQUESTS_MAX;
     self->hold_count--;
     self->hold_bytes -= hold.bytes;
-    self->duplicates += result->duplicates;
-    self->held += hold.count - result->duplicates;
-    weir_intake_answer(self->intake, hold.ticket, hold.first, hold.count, hold.time_ms, NULL, 0,
-                       &event->now);
+    note_full(self, result);
+    if (result->status == WEIR_EFULL) {
+        /* Whatever was accepted behind it ends the same way: the store sees to that. */
+        weir_intake_withdraw(self->intake, hold.ticket, FULL_MS, result->error.text);
+    } else {
+        self->duplicates += result->duplicates;
+        self->held += hold.count - result->duplicates;
+        weir_intake_answer(self->intake, hold.ticket, hold.first, hold.count, hold.time_ms, NULL, 0,
+                           &event->now);
+    }
     if (self->state == DRAINING && self->hold_count == 0)
         stop(self, 0);
 }

@@ -20,7 +20,7 @@ struct holder {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool hold_back;
+    bool hold_back, full;
     uint32_t waiting;
     char **messages;
     uint32_t message_count, batch_count;
@@ -49,17 +49,17 @@ static int hold(void *arg, const struct weir_store_request *requests, uint32_t c
 {
     struct holder *self = arg;
     (void)duplicates;
-    (void)error;
     pthread_mutex_lock(&self->mutex);
     self->waiting = count;
     pthread_cond_broadcast(&self->changed);
     while (self->hold_back)
         pthread_cond_wait(&self->changed, &self->mutex);
     self->waiting = 0;
-    for (uint32_t i = 0; i < count; i++)
+    int status = self->full ? weir_error_set(error, WEIR_EFULL, "the test's disk is full") : 0;
+    for (uint32_t i = 0; i < count && status == 0; i++)
         keep(self, &requests[i].record);
     pthread_mutex_unlock(&self->mutex);
-    return 0;
+    return status;
 }
 
 static void writer_destroy(void *arg)
@@ -122,6 +122,13 @@ void holder_hold_back(struct holder *self, bool hold_back)
     pthread_mutex_lock(&self->mutex);
     self->hold_back = hold_back;
     pthread_cond_broadcast(&self->changed);
+    pthread_mutex_unlock(&self->mutex);
+}
+
+void holder_fill(struct holder *self, bool full)
+{
+    pthread_mutex_lock(&self->mutex);
+    self->full = full;
     pthread_mutex_unlock(&self->mutex);
 }
 

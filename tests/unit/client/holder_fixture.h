@@ -16,6 +16,8 @@ const char *holder_endpoint(const struct holder *self);
 
 /* Let batches wait at the store, or go on. */
 void holder_hold_back(struct holder *self, bool hold_back);
+/* Let its disk be full, or have room. */
+void holder_fill(struct holder *self, bool full);
 /* Wait until so many batches are waiting at the store. */
 void holder_await_waiting(struct holder *self, uint32_t batches);
 

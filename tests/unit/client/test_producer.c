@@ -320,6 +320,31 @@ static void test_holder_returns(void **state)
     free(endpoint);
 }
 
+/* A holder whose disk is full says BUSY; when there is room, all goes on, in order. */
+static void test_holder_full(void **state)
+{
+    struct world *world = *state;
+    weir_producer_options_set_batch(world->options, 2, 1 << 20);
+    holder_fill(world->holder, true);
+    start(world);
+    for (uint32_t i = 0; i < 20; i++)
+        send_number(world, i, NULL);
+    while (weir_producer_link(world->producer) != WEIR_LINK_BUSY)
+        assert_int_equal(weir_producer_flush(world->producer, 1, &world->error), WEIR_ETIMEDOUT);
+    assert_int_equal(weir_producer_flush(world->producer, 0, &world->error), WEIR_ETIMEDOUT);
+    assert_non_null(strstr(world->error.text, "takes nothing now"));
+    assert_int_equal(holder_message_count(world->holder), 0);
+    holder_fill(world->holder, false);
+    assert_int_equal(weir_producer_flush(world->producer, 20000, &world->error), 0);
+    assert_int_equal(holder_message_count(world->holder), 20);
+    for (uint32_t i = 0; i < 20; i++) {
+        char expected[16];
+        snprintf(expected, sizeof expected, "t//%u", i);
+        assert_held(world, i, expected);
+    }
+    assert_int_equal(weir_producer_link(world->producer), WEIR_LINK_UP);
+}
+
 struct sender {
     weir_producer_t *producer;
     uint32_t accepted;
@@ -378,6 +403,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_options, setup, teardown),
         cmocka_unit_test_setup_teardown(test_holder_returns, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_holder_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_destroy_unconfirmed, setup, teardown),
     };
