@@ -13,41 +13,14 @@
  */
 #include <base/alloc.h>
 #include <core/intake.h>
+#include <core/producers.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
-#include <utlist.h>
 
 #define BUSY_WINDOW_MS 10 /* more than a window's worth of PUTs without an answer */
 #define BUSY_PRODUCERS_MS 1000
-
-struct answer { /* what an OK said */
-    struct weir_producer_answer said;
-    struct weir_duplicate *duplicates; /* owned; NULL: none, or not in memory any more */
-    uint32_t duplicate_count;
-};
-
-struct pending { /* a batch that was accepted and is not answered yet */
-    UT_hash_handle hh;
-    uint64_t ticket;
-    struct producer *producer;
-    struct weir_producer_answer said; /* first and time as far as accept told them */
-};
-
-struct producer {
-    UT_hash_handle hh;
-    struct producer *prev, *next;
-    uint8_t id[WEIR_PRODUCER_BYTES];
-    uint64_t peer;     /* where it was last heard */
-    int64_t time_ms;   /* and when */
-    uint64_t accepted; /* newest number accepted */
-    uint64_t settled;  /* newest number with nothing unanswered at or below it */
-    struct answer answers[WEIR_PRODUCER_WINDOW_MAX]; /* by number, ascending */
-    uint32_t answer_count;
-    struct pending *pending[WEIR_PRODUCER_WINDOW_MAX]; /* by number, ascending */
-    uint32_t pending_count;
-};
 
 struct weir_intake {
     uint32_t port;
@@ -55,16 +28,11 @@ struct weir_intake {
     enum weir_fsync durability;
     struct weir_intake_owner owner;
     struct weir_host host;
-    struct producer *by_id;
-    struct producer *by_silence; /* longest silent first, once sorted */
-    bool unsorted;               /* remembered ones stand in any order */
-    uint32_t producer_count;
-    struct pending *by_ticket;
+    struct weir_producers producers;
+    struct weir_intake_pending *by_ticket;
     uint64_t last_ticket;
-    uint32_t duplicates_kept;
     char *close_code, *close_text; /* NULL: open */
-    uint64_t accepted, messages, bytes, repeats, duplicates, busy, refused, out_of_order, malformed,
-        forgotten;
+    uint64_t accepted, messages, bytes, repeats, duplicates, busy, refused, out_of_order, malformed;
 };
 
 struct weir_intake *weir_intake_new(uint32_t port, uint16_t tag, enum weir_fsync durability,
@@ -80,37 +48,16 @@ struct weir_intake *weir_intake_new(uint32_t port, uint16_t tag, enum weir_fsync
     return self;
 }
 
-static void answer_fini(struct weir_intake *self, struct answer *answer)
-{
-    self->duplicates_kept -= answer->duplicate_count;
-    free(answer->duplicates);
-    *answer = (struct answer){0};
-}
-
-static void producer_destroy(struct weir_intake *self, struct producer *producer)
-{
-    WEIR_ASSERT(producer->pending_count == 0);
-    for (uint32_t i = 0; i < producer->answer_count; i++)
-        answer_fini(self, &producer->answers[i]);
-    HASH_DELETE(hh, self->by_id, producer);
-    DL_DELETE(self->by_silence, producer);
-    self->producer_count--;
-    free(producer);
-}
-
 void weir_intake_destroy(struct weir_intake **self)
 {
     if (!*self)
         return;
-    struct pending *pending, *next_pending;
-    HASH_ITER (hh, (*self)->by_ticket, pending, next_pending) {
+    struct weir_intake_pending *pending, *next;
+    HASH_ITER (hh, (*self)->by_ticket, pending, next) {
         HASH_DELETE(hh, (*self)->by_ticket, pending);
-        pending->producer->pending_count = 0;
-        free(pending);
+        weir_intake_pending_destroy(&pending);
     }
-    struct producer *producer, *next_producer;
-    DL_FOREACH_SAFE((*self)->by_silence, producer, next_producer)
-    producer_destroy(*self, producer);
+    weir_producers_fini(&(*self)->producers);
     free((*self)->close_code);
     free((*self)->close_text);
     free(*self);
@@ -119,213 +66,45 @@ void weir_intake_destroy(struct weir_intake **self)
 
 /* ---- producers ---- */
 
-static struct producer *producer_find(const struct weir_intake *self, const uint8_t *id)
-{
-    struct producer *producer;
-    HASH_FIND(hh, self->by_id, id, WEIR_PRODUCER_BYTES, producer);
-    return producer;
-}
-
-static int by_time(const struct producer *a, const struct producer *b)
-{
-    return (a->time_ms > b->time_ms) - (a->time_ms < b->time_ms);
-}
-
-static void sort_by_silence(struct weir_intake *self)
-{
-    if (self->unsorted)
-        DL_SORT(self->by_silence, by_time);
-    self->unsorted = false;
-}
-
-/* Room for one more: forget the longest silent one of those that wait for nothing. */
-static bool producer_room(struct weir_intake *self)
-{
-    if (self->producer_count < WEIR_PRODUCERS_MAX)
-        return true;
-    sort_by_silence(self);
-    struct producer *producer;
-    DL_FOREACH (self->by_silence, producer) {
-        if (producer->pending_count == 0) {
-            producer_destroy(self, producer);
-            self->forgotten++;
-            return true;
-        }
-    }
-    return false;
-}
-
-static struct producer *producer_add(struct weir_intake *self, const uint8_t *id, int64_t time_ms)
-{
-    struct producer *producer = weir_zalloc(1, sizeof *producer);
-    memcpy(producer->id, id, WEIR_PRODUCER_BYTES);
-    producer->time_ms = time_ms;
-    HASH_ADD(hh, self->by_id, id, WEIR_PRODUCER_BYTES, producer);
-    DL_APPEND(self->by_silence, producer);
-    self->producer_count++;
-    return producer;
-}
-
-/* It was heard: from this peer, and last of all. */
-static void producer_touch(struct weir_intake *self, struct producer *producer, uint64_t peer,
-                           int64_t time_ms)
-{
-    producer->peer = peer;
-    producer->time_ms = time_ms;
-    DL_DELETE(self->by_silence, producer);
-    DL_APPEND(self->by_silence, producer);
-}
-
-static struct pending *pending_of(const struct producer *producer, uint64_t number)
-{
-    for (uint32_t i = 0; i < producer->pending_count; i++)
-        if (producer->pending[i]->said.number == number)
-            return producer->pending[i];
-    return NULL;
-}
-
-static const struct answer *answer_of(const struct producer *producer, uint64_t number)
-{
-    for (uint32_t i = 0; i < producer->answer_count; i++)
-        if (producer->answers[i].said.number == number)
-            return &producer->answers[i];
-    return NULL;
-}
-
-/* Keep an answer in the ring; the lowest number gives way. */
-static void answer_keep(struct weir_intake *self, struct producer *producer,
-                        const struct weir_producer_answer *said,
-                        const struct weir_duplicate *duplicates, uint32_t duplicate_count)
-{
-    if (producer->answer_count == WEIR_PRODUCER_WINDOW_MAX) {
-        answer_fini(self, &producer->answers[0]);
-        producer->answer_count--;
-        memmove(&producer->answers[0], &producer->answers[1],
-                producer->answer_count * sizeof producer->answers[0]);
-    }
-    uint32_t at = producer->answer_count++;
-    for (; at > 0 && producer->answers[at - 1].said.number > said->number; at--)
-        producer->answers[at] = producer->answers[at - 1];
-    struct answer *answer = &producer->answers[at];
-    *answer = (struct answer){.said = *said};
-    if (duplicate_count == 0 || duplicate_count > WEIR_DUPLICATES_KEPT_MAX - self->duplicates_kept)
-        return;
-    answer->duplicates = weir_alloc(duplicate_count * sizeof *duplicates);
-    memcpy(answer->duplicates, duplicates, duplicate_count * sizeof *duplicates);
-    answer->duplicate_count = duplicate_count;
-    self->duplicates_kept += duplicate_count;
-}
-
-static void producer_settle(struct producer *producer)
-{
-    producer->settled =
-        producer->pending_count ? producer->pending[0]->said.number - 1 : producer->accepted;
-}
-
 void weir_intake_remember(struct weir_intake *self, const struct weir_producer_row *row)
 {
-    struct producer *producer = producer_find(self, row->id);
-    if (producer)
-        producer_destroy(self, producer);
-    if (!producer_room(self))
-        return;
-    producer = producer_add(self, row->id, row->time_ms);
-    self->unsorted = true;
-    producer->accepted = producer->settled = row->number;
-    for (uint32_t i = 0; i < row->answer_count && i < WEIR_PRODUCER_WINDOW_MAX; i++)
-        answer_keep(self, producer, &row->answers[i], NULL, 0);
+    weir_producers_remember(&self->producers, row);
 }
 
 void weir_intake_replayed(struct weir_intake *self, const struct weir_batch_header *header,
                           uint64_t first, uint32_t count, int64_t time_ms)
 {
-    struct producer *producer = producer_find(self, header->producer);
-    if (!producer) {
-        if (!producer_room(self))
-            return;
-        producer = producer_add(self, header->producer, time_ms);
-    }
-    self->unsorted = true;
-    producer->time_ms = time_ms;
-    if (header->number > producer->accepted)
-        producer->accepted = header->number;
-    producer_settle(producer);
-    if (!answer_of(producer, header->number)) {
-        const struct weir_producer_answer said = {
-            .number = header->number, .first = first, .count = count, .time_ms = time_ms};
-        answer_keep(self, producer, &said, NULL, 0);
-    }
-}
-
-static void row_init(struct weir_producer_row *row, const uint8_t *id)
-{
-    *row = (struct weir_producer_row){0};
-    memcpy(row->id, id, WEIR_PRODUCER_BYTES);
-}
-
-static void row_add(struct weir_producer_row *row, const struct weir_producer_answer *said)
-{
-    if (row->answer_count == WEIR_PRODUCER_WINDOW_MAX) {
-        row->answer_count--;
-        memmove(&row->answers[0], &row->answers[1], row->answer_count * sizeof row->answers[0]);
-    }
-    row->answers[row->answer_count++] = *said;
+    const struct weir_producer_answer said = {
+        .number = header->number, .first = first, .count = count, .time_ms = time_ms};
+    weir_producers_replayed(&self->producers, header->producer, &said);
 }
 
 bool weir_intake_producer(const struct weir_intake *self, const uint8_t id[WEIR_PRODUCER_BYTES],
                           struct weir_producer_row *row)
 {
-    const struct producer *producer = producer_find(self, id);
-    if (!producer)
-        return false;
-    row_init(row, id);
-    row->number = producer->settled;
-    row->time_ms = producer->time_ms;
-    for (uint32_t i = 0; i < producer->answer_count; i++)
-        if (producer->answers[i].said.number <= producer->settled)
-            row_add(row, &producer->answers[i].said);
-    return true;
+    const struct weir_intake_producer *producer = weir_producers_find(&self->producers, id);
+    if (producer)
+        weir_intake_producer_settled_row(producer, row);
+    return producer != NULL;
 }
 
 void weir_intake_row(const struct weir_intake *self, const struct weir_put *put,
                      struct weir_producer_row *row)
 {
-    row_init(row, put->header.producer);
-    const struct producer *producer = producer_find(self, put->header.producer);
-    WEIR_ASSERT(producer && pending_of(producer, put->header.number));
-    uint32_t a = 0, p = 0;
-    while (a < producer->answer_count || p < producer->pending_count) {
-        if (p == producer->pending_count ||
-            (a < producer->answer_count &&
-             producer->answers[a].said.number < producer->pending[p]->said.number))
-            row_add(row, &producer->answers[a++].said);
-        else
-            row_add(row, &producer->pending[p++]->said);
-    }
-    /* The newest of them is this batch itself. */
+    const struct weir_intake_producer *producer =
+        weir_producers_find(&self->producers, put->header.producer);
+    WEIR_ASSERT(producer && weir_intake_producer_pending(producer, put->header.number));
+    weir_intake_producer_accepted_row(producer, row);
+    /* The newest answer in it is that of this batch itself. */
     struct weir_producer_answer *said = &row->answers[row->answer_count - 1];
     said->first = put->first;
     said->time_ms = put->time_ms;
-    row->number = said->number;
-    row->time_ms = said->time_ms;
+    row->time_ms = put->time_ms;
 }
 
 uint32_t weir_intake_expire(struct weir_intake *self, int64_t before_ms)
 {
-    uint32_t gone = 0;
-    struct producer *producer, *next;
-    sort_by_silence(self);
-    DL_FOREACH_SAFE(self->by_silence, producer, next)
-    {
-        if (producer->time_ms >= before_ms)
-            break;
-        if (producer->pending_count == 0) {
-            producer_destroy(self, producer);
-            gone++;
-        }
-    }
-    self->forgotten += gone;
-    return gone;
+    return weir_producers_expire(&self->producers, before_ms);
 }
 
 /* ---- answers ---- */
@@ -394,12 +173,13 @@ static void say_error(struct weir_intake *self, uint64_t peer, const char *code,
 /* ---- PUT ---- */
 
 /* A number that was dealt with before? Then whatever is to be said about it is said. */
-static bool put_repeated(struct weir_intake *self, const struct producer *producer, uint64_t number)
+static bool put_repeated(struct weir_intake *self, const struct weir_intake_producer *producer,
+                         uint64_t number)
 {
-    const struct answer *answer = answer_of(producer, number);
+    const struct weir_intake_said *answer = weir_intake_producer_answer(producer, number);
     if (answer)
-        say_ok(self, producer->peer, &answer->said, answer->duplicates, answer->duplicate_count);
-    else if (!pending_of(producer, number))
+        say_ok(self, producer->peer, &answer->answer, answer->duplicates, answer->duplicate_count);
+    else if (!weir_intake_producer_pending(producer, number))
         return false;
     self->repeats++;
     return true;
@@ -416,57 +196,46 @@ static void put_out_of_order(struct weir_intake *self, uint64_t peer, uint64_t n
     say_refused(self, peer, number, WEIR_CODE_ORDER, error.text, expected);
 }
 
-static struct pending *pending_find(const struct weir_intake *self, uint64_t ticket)
+static struct weir_intake_pending *pending_find(const struct weir_intake *self, uint64_t ticket)
 {
-    struct pending *pending;
+    struct weir_intake_pending *pending;
     HASH_FIND(hh, self->by_ticket, &ticket, sizeof ticket, pending);
     return pending;
 }
 
-static struct pending *pending_add(struct weir_intake *self, struct producer *producer,
-                                   const struct weir_put *put)
+static struct weir_intake_pending *pending_add(struct weir_intake *self,
+                                               struct weir_intake_producer *producer,
+                                               const struct weir_put *put)
 {
-    struct pending *pending = weir_zalloc(1, sizeof *pending);
+    struct weir_intake_pending *pending =
+        weir_intake_pending_new(producer, put->header.number, put->header.count);
     pending->ticket = put->ticket;
-    pending->producer = producer;
-    pending->said.number = put->header.number;
-    pending->said.count = put->header.count;
     HASH_ADD(hh, self->by_ticket, ticket, sizeof pending->ticket, pending);
-    producer->pending[producer->pending_count++] = pending;
     return pending;
 }
 
-static void pending_destroy(struct weir_intake *self, struct pending *pending)
+static void pending_end(struct weir_intake *self, struct weir_intake_pending *pending)
 {
-    struct producer *producer = pending->producer;
-    uint32_t at = 0;
-    while (producer->pending[at] != pending)
-        at++;
-    producer->pending_count--;
-    memmove(&producer->pending[at], &producer->pending[at + 1],
-            (producer->pending_count - at) * sizeof(struct pending *));
     HASH_DELETE(hh, self->by_ticket, pending);
-    free(pending);
-    producer_settle(producer);
+    weir_intake_pending_destroy(&pending);
 }
 
 /* The batch counts as accepted while the owner looks at it, so that the owner may answer at once;
  * if it turns the batch away, all is as before. */
-static void put_accept(struct weir_intake *self, struct producer *producer, uint64_t peer,
-                       struct weir_put *put, const struct weir_now *now)
+static void put_accept(struct weir_intake *self, struct weir_intake_producer *producer,
+                       uint64_t peer, struct weir_put *put, const struct weir_now *now)
 {
     const uint64_t number = put->header.number;
     const uint64_t count = put->header.count;
     const uint64_t bytes = put->header_frame.size + put->index.size + put->body.size;
     const bool known = producer != NULL;
     if (!known)
-        producer = producer_add(self, put->header.producer, now->wall_ms);
+        producer = weir_producers_add(&self->producers, put->header.producer, now->wall_ms);
     const uint64_t accepted_before = producer->accepted;
     producer->peer = peer;
     producer->accepted = number;
     put->ticket = ++self->last_ticket;
-    struct pending *pending = pending_add(self, producer, put);
-    producer_settle(producer);
+    struct weir_intake_pending *pending = pending_add(self, producer, put);
 
     struct weir_turned_away away = {.retry_ms = BUSY_PRODUCERS_MS, .code = WEIR_CODE_LIMIT};
     int rc = self->owner.accept(self->owner.self, put, &away, now);
@@ -482,9 +251,9 @@ static void put_accept(struct weir_intake *self, struct producer *producer, uint
         return;
     }
     producer->accepted = accepted_before;
-    pending_destroy(self, pending);
+    pending_end(self, pending);
     if (!known)
-        producer_destroy(self, producer);
+        weir_producers_drop(&self->producers, producer);
     if (rc == WEIR_EBUSY) {
         say_busy(self, peer, number, away.retry_ms, away.error.text);
     } else {
@@ -498,9 +267,11 @@ static void put_number(struct weir_intake *self, uint64_t peer, uint64_t floor,
                        struct weir_put *put, const struct weir_now *now)
 {
     const uint64_t number = put->header.number;
-    struct producer *producer = producer_find(self, put->header.producer);
+    struct weir_intake_producer *producer =
+        weir_producers_find(&self->producers, put->header.producer);
     if (producer) {
-        producer_touch(self, producer, peer, now->wall_ms);
+        weir_producers_touch(&self->producers, producer, now->wall_ms);
+        producer->peer = peer;
         if (put_repeated(self, producer, number))
             return;
     }
@@ -517,7 +288,7 @@ static void put_number(struct weir_intake *self, uint64_t peer, uint64_t floor,
     } else if (producer && producer->pending_count == WEIR_PRODUCER_WINDOW_MAX) {
         say_busy(self, peer, number, BUSY_WINDOW_MS,
                  "too many batches without an answer; wait for one");
-    } else if (!producer && !producer_room(self)) {
+    } else if (!producer && !weir_producers_room(&self->producers)) {
         say_busy(self, peer, number, BUSY_PRODUCERS_MS,
                  "too many producers have unanswered batches; try again");
     } else {
@@ -593,13 +364,13 @@ void weir_intake_answer(struct weir_intake *self, uint64_t ticket, uint64_t firs
                         uint32_t duplicate_count, const struct weir_now *now)
 {
     (void)now;
-    struct pending *pending = pending_find(self, ticket);
+    struct weir_intake_pending *pending = pending_find(self, ticket);
     WEIR_ASSERT(pending);
-    struct producer *producer = pending->producer;
+    struct weir_intake_producer *producer = pending->producer;
     const struct weir_producer_answer said = {
         .number = pending->said.number, .first = first, .count = count, .time_ms = time_ms};
-    pending_destroy(self, pending);
-    answer_keep(self, producer, &said, duplicates, duplicate_count);
+    pending_end(self, pending);
+    weir_producers_answered(&self->producers, producer, &said, duplicates, duplicate_count);
     self->duplicates += duplicate_count;
     say_ok(self, producer->peer, &said, duplicates, duplicate_count);
 }
@@ -607,13 +378,13 @@ void weir_intake_answer(struct weir_intake *self, uint64_t ticket, uint64_t firs
 void weir_intake_withdraw(struct weir_intake *self, uint64_t ticket, uint64_t retry_ms,
                           const char *text)
 {
-    struct pending *pending = pending_find(self, ticket);
+    struct weir_intake_pending *pending = pending_find(self, ticket);
     WEIR_ASSERT(pending);
-    struct producer *producer = pending->producer;
+    struct weir_intake_producer *producer = pending->producer;
     const uint64_t number = pending->said.number;
     if (producer->accepted >= number)
         producer->accepted = number - 1;
-    pending_destroy(self, pending);
+    pending_end(self, pending);
     say_busy(self, producer->peer, number, retry_ms, text);
 }
 
@@ -642,7 +413,7 @@ uint32_t weir_intake_outstanding(const struct weir_intake *self)
     X("refused", refused)                                                                          \
     X("out_of_order", out_of_order)                                                                \
     X("malformed", malformed)                                                                      \
-    X("producers_forgotten", forgotten)
+    X("producers_forgotten", producers.forgotten)
 
 uint32_t weir_intake_stats_count(void)
 {
@@ -654,7 +425,7 @@ uint32_t weir_intake_stats_count(void)
 void weir_intake_stats(const struct weir_intake *self, struct weir_packer *packer)
 {
     weir_pack_text(packer, "producers");
-    weir_pack_u64(packer, self->producer_count);
+    weir_pack_u64(packer, self->producers.count);
     weir_pack_text(packer, "outstanding");
     weir_pack_u64(packer, weir_intake_outstanding(self));
 #define X(name, member)                                                                            \
