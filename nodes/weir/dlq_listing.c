@@ -1,7 +1,7 @@
 #include "dlq_listing.h"
 
-#include "msgpack_json.h"
 #include "output.h"
+#include <hold/message_json.h>
 
 #include <base/clock.h>
 #include <inttypes.h>
@@ -20,22 +20,21 @@ static json_t *parsed(const char *text)
 
 json_t *weir_dead_letter_to_json(const struct weir_dead_letter *letter)
 {
-    json_t *row =
-        json_pack("{s:s, s:s, s:I, s:o, s:o}", "id", letter->id_text, "group", letter->group,
-                  "death", (json_int_t)letter->death, "topic",
-                  weir_json_from_bytes(letter->topic, strlen(letter->topic)), "key",
-                  letter->key ? weir_json_from_bytes(letter->key, letter->key_bytes) : json_null());
+    json_t *row = json_pack(
+        "{s:s, s:s, s:I, s:o, s:o}", "id", letter->id_text, "group", letter->group, "death",
+        (json_int_t)letter->death, "topic", weir_json_bytes(letter->topic, strlen(letter->topic)),
+        "key", letter->key ? weir_json_bytes(letter->key, letter->key_bytes) : json_null());
 
     json_object_set_new(row, "reason", json_string(weir_reason_name(letter->reason)));
     json_object_set_new(row, "attempts", json_integer(letter->attempts));
-    json_object_set_new(row, "error", weir_json_from_bytes(letter->error, strlen(letter->error)));
+    json_object_set_new(row, "error", weir_json_bytes(letter->error, strlen(letter->error)));
     json_object_set_new(row, "accepted_at", json_integer(letter->accepted_ms));
     json_object_set_new(row, "died_at", json_integer(letter->died_ms));
     json_object_set_new(row, "headers", parsed(letter->headers));
     json_object_set_new(row, "history", parsed(letter->history));
     if (letter->payload != NULL)
         json_object_set_new(row, "payload",
-                            weir_json_from_bytes(letter->payload, letter->payload_bytes));
+                            weir_json_bytes(letter->payload, letter->payload_bytes));
     return row;
 }
 
@@ -138,7 +137,7 @@ static void print_payload(const struct weir_dead_letter *letter)
 {
     size_t shown =
         letter->payload_bytes < PAYLOAD_SHOWN_BYTES ? letter->payload_bytes : PAYLOAD_SHOWN_BYTES;
-    json_t *text = weir_json_from_bytes(letter->payload, letter->payload_bytes);
+    json_t *text = weir_json_bytes(letter->payload, letter->payload_bytes);
 
     printf("\npayload, %zu bytes%s\n", letter->payload_bytes,
            shown < letter->payload_bytes ? ", the beginning of it" : "");

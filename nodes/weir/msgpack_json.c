@@ -1,36 +1,19 @@
 #include "msgpack_json.h"
 
-#include <base/alloc.h>
-#include <msgpack.h>
-#include <sodium.h>
-#include <stdlib.h>
+#include <hold/message_json.h>
+#include <wire/reader.h>
 
 #define DEPTH_MAX 16
 
-json_t *weir_json_from_bytes(const void *data, size_t bytes)
-{
-    json_t *text = bytes == 0 ? json_string("") : json_stringn(data, bytes);
+static json_t *read_value(struct weir_reader *reader, int depth);
 
-    if (text != NULL)
-        return text;
-    size_t room = sodium_base64_ENCODED_LEN(bytes, sodium_base64_VARIANT_ORIGINAL);
-    char *base64 = weir_alloc(room);
-
-    sodium_bin2base64(base64, room, data, bytes, sodium_base64_VARIANT_ORIGINAL);
-    json_t *object = json_pack("{s:s}", "base64", base64);
-
-    free(base64);
-    return object;
-}
-
-static json_t *convert(const msgpack_object *object, int depth);
-
-static json_t *convert_array(const msgpack_object_array *array, int depth)
+/* Either reads `count` values (pairs), or drops what it has and gives NULL. */
+static json_t *read_array(struct weir_reader *reader, uint32_t count, int depth)
 {
     json_t *list = json_array();
 
-    for (uint32_t i = 0; i < array->size; i++) {
-        json_t *item = convert(&array->ptr[i], depth + 1);
+    for (uint32_t i = 0; i < count; i++) {
+        json_t *item = read_value(reader, depth + 1);
 
         if (item == NULL) {
             json_decref(list);
@@ -41,54 +24,50 @@ static json_t *convert_array(const msgpack_object_array *array, int depth)
     return list;
 }
 
-static json_t *convert_map(const msgpack_object_map *map, int depth)
+static json_t *read_map(struct weir_reader *reader, uint32_t pairs, int depth)
 {
     json_t *object = json_object();
 
-    for (uint32_t i = 0; i < map->size; i++) {
-        const msgpack_object *name = &map->ptr[i].key;
-        json_t *text = name->type == MSGPACK_OBJECT_STR
-                           ? json_stringn(name->via.str.ptr, name->via.str.size)
-                           : NULL;
-        json_t *value = text ? convert(&map->ptr[i].val, depth + 1) : NULL;
+    for (uint32_t i = 0; i < pairs; i++) {
+        struct weir_token name;
+        json_t *value;
 
-        if (value == NULL) {
-            json_decref(text);
+        if (!weir_read_token(reader, &name) || name.type != WEIR_TOKEN_TEXT ||
+            (value = read_value(reader, depth + 1)) == NULL ||
+            json_object_setn_new(object, (const char *)name.data, name.size, value) != 0) {
             json_decref(object);
             return NULL;
         }
-        json_object_set_new(object, json_string_value(text), value);
-        json_decref(text);
     }
     return object;
 }
 
 /* NULL: too deep, or of a type that has no place in an answer. */
-static json_t *convert(const msgpack_object *object, int depth)
+static json_t *read_value(struct weir_reader *reader, int depth)
 {
-    if (depth > DEPTH_MAX)
+    struct weir_token token;
+
+    if (depth > DEPTH_MAX || !weir_read_token(reader, &token))
         return NULL;
-    switch (object->type) {
-    case MSGPACK_OBJECT_NIL:
+    switch (token.type) {
+    case WEIR_TOKEN_NIL:
         return json_null();
-    case MSGPACK_OBJECT_BOOLEAN:
-        return json_boolean(object->via.boolean);
-    case MSGPACK_OBJECT_POSITIVE_INTEGER:
-        return object->via.u64 <= INT64_MAX ? json_integer((json_int_t)object->via.u64)
-                                            : json_real((double)object->via.u64);
-    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-        return json_integer(object->via.i64);
-    case MSGPACK_OBJECT_FLOAT32:
-    case MSGPACK_OBJECT_FLOAT64:
-        return json_real(object->via.f64);
-    case MSGPACK_OBJECT_STR:
-        return weir_json_from_bytes(object->via.str.ptr, object->via.str.size);
-    case MSGPACK_OBJECT_BIN:
-        return weir_json_from_bytes(object->via.bin.ptr, object->via.bin.size);
-    case MSGPACK_OBJECT_ARRAY:
-        return convert_array(&object->via.array, depth);
-    case MSGPACK_OBJECT_MAP:
-        return convert_map(&object->via.map, depth);
+    case WEIR_TOKEN_BOOL:
+        return json_boolean(token.u64);
+    case WEIR_TOKEN_UINT:
+        return token.u64 <= INT64_MAX ? json_integer((json_int_t)token.u64)
+                                      : json_real((double)token.u64);
+    case WEIR_TOKEN_INT:
+        return json_integer(token.i64);
+    case WEIR_TOKEN_FLOAT:
+        return json_real(token.f64);
+    case WEIR_TOKEN_TEXT:
+    case WEIR_TOKEN_BIN:
+        return weir_json_bytes(token.data, token.size);
+    case WEIR_TOKEN_ARRAY:
+        return read_array(reader, token.size, depth);
+    case WEIR_TOKEN_MAP:
+        return read_map(reader, token.size, depth);
     default:
         return NULL;
     }
@@ -96,15 +75,13 @@ static json_t *convert(const msgpack_object *object, int depth)
 
 int weir_msgpack_to_json(const void *data, size_t bytes, json_t **value, struct weir_error *error)
 {
-    msgpack_unpacked unpacked;
-    size_t used = 0;
+    struct weir_reader reader = weir_reader_of(data, bytes);
 
-    *value = NULL;
-    msgpack_unpacked_init(&unpacked);
-    if (msgpack_unpack_next(&unpacked, data, bytes, &used) == MSGPACK_UNPACK_SUCCESS &&
-        used == bytes)
-        *value = convert(&unpacked.data, 0);
-    msgpack_unpacked_destroy(&unpacked);
+    *value = read_value(&reader, 0);
+    if (*value != NULL && weir_reader_left(&reader) > 0) {
+        json_decref(*value);
+        *value = NULL;
+    }
     if (*value == NULL)
         return weir_error_set(error, WEIR_EPROTO,
                               "an answer of %zu bytes is not one msgpack value of known types",

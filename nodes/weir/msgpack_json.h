@@ -10,7 +10,5 @@
  * {"base64": "…"}; a number above 2^63 - 1 becomes a real. WEIR_EPROTO: says what is wrong; nothing
  * deeper than 16 levels is taken. *value is the caller's. */
 int weir_msgpack_to_json(const void *data, size_t bytes, json_t **value, struct weir_error *error);
-/* A new text, or {"base64": …} when it is not UTF-8. */
-json_t *weir_json_from_bytes(const void *data, size_t bytes);
 
 #endif

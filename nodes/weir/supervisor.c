@@ -206,18 +206,22 @@ static void on_signal(struct supervisor *self, int signal_number)
 static void give_up(struct supervisor *self, struct weir_supervised *process, const char *ending)
 {
     int status = WIFEXITED(process->wait_status) ? WEXITSTATUS(process->wait_status) : EX_SOFTWARE;
-    char text[256];
+    const char *often = process->restart.storage_failures > 0 ? ", again and again" : "";
+    char *where = self->options->to_log_files
+                      ? weir_asprintf("%s/log/%s.log says why", self->options->topology->run_dir,
+                                      process->label)
+                      : weir_strdup("its last lines say why");
+    char *text = weir_asprintf("%s %s%s and is not started any more: %s%s", process->label, ending,
+                               often, where, self->told ? "" : "; the others end, too");
 
     process->state = WEIR_PROCESS_FAILED;
-    snprintf(text, sizeof text, "%s %s and is not started again: %s", process->label, ending,
-             process->restart.storage_failures >= WEIR_RESTART_STORAGE_MAX
-                 ? "it failed so several times in a row; mend the cause, then 'weir down' and 'up'"
-                 : "its last lines say why");
     say(self, WEIR_LOG_ERROR, "%s", text);
     if (!self->told) {
         tell_started(self, status, text);
         begin_drain(self, status);
     }
+    free(where);
+    free(text);
 }
 
 static void on_end(struct supervisor *self, struct weir_supervised *process)

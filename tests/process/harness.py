@@ -73,7 +73,7 @@ class Topology:
     def ready(self):
         if self.up_process.poll() is not None:
             raise AssertionError(f"weir up ended with {self.up_process.returncode}:\n{self.output()}")
-        return "ready" in self.output()
+        return re.search(r"^weir +\| ready: ", self.output(), re.M) is not None
 
     def output(self):
         with open(self.log, errors="replace") as log:

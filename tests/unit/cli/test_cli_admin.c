@@ -6,7 +6,6 @@
 #include <admin_zmq.h>
 #include <base/alloc.h>
 #include <cmocka.h>
-#include <msgpack.h>
 #include <msgpack_json.h>
 #include <pthread.h>
 #include <stdlib.h>
