@@ -31,7 +31,10 @@ class Producer:
             idle()
             if not self.socket.poll(100):
                 continue
-            verb, fields = msgpack.unpackb(self.socket.recv())
+            control = self.socket.recv()
+            if not control:  # a probe: 1.1
+                continue
+            verb, fields = msgpack.unpackb(control)
             for_now = fields.get("code") in ("order", "draining", "storage") and fields.get("first", 0) <= self.number
             if verb == "BUSY" or for_now:  # 4.4
                 again = time.monotonic() + fields.get("retry_ms", 1000) / 1000

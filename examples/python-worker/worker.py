@@ -49,6 +49,8 @@ def pump(ms=0):
     """Take what has come, waiting at most so long, and keep the session and the lease alive."""
     while server.poll(min(ms, my.every * 1000)):
         control, *frames = server.recv_multipart()
+        if not control:  # a probe: 1.1
+            continue
         (verb, fields), my.heard, job, ms = msgpack.unpackb(control), now(), my.job, 0
         if verb == "WELCOME":  # credit begins at zero
             my.messages, my.bytes, my.every = 0, 0, fields["heartbeat_ms"] / 1000
