@@ -101,7 +101,8 @@ void weir_dispatch_send(struct weir_dispatch *self, uint64_t peer,
 void weir_dispatch_error(struct weir_dispatch *self, uint64_t peer, const char *code,
                          const char *text, const char *group);
 
-/* The free credit of all workers for a group, breakers heeded: what a relay may lend upwards. */
+/* The free credit of all workers for a group, breakers heeded: what a relay may lend upwards. Bytes
+ * count where there is room for no message, too. */
 void weir_dispatch_room(const struct weir_dispatch *self, const char *group, uint64_t *messages,
                         uint64_t *bytes);
 /* Work waits elsewhere for room here: say WAITING, as a failing offer does. For a relay whose own

@@ -172,11 +172,13 @@ void weir_dispatch_room(const struct weir_dispatch *self, const char *name, uint
     DL_FOREACH2(group->services, service, g_next)
     {
         struct room room;
-        if (!weir_dispatch_service_room(self, service, &room))
-            continue;
-        *messages += room.messages;
+        bool some = weir_dispatch_service_room(self, service, &room);
+        if (some)
+            *messages += room.messages;
+        /* Bytes left over by a worker that has no room for messages count: they were lent with the
+         * messages it holds now, and will be used with the next. */
         *bytes += room.bytes;
-        if (group->open)
+        if (some && group->open)
             return; /* one probe, whoever takes it */
     }
 }

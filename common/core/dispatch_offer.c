@@ -125,28 +125,31 @@ static bool breaker_allows(const struct weir_dispatch *self, const struct servic
 
 /* ---- room ---- */
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
 bool weir_dispatch_service_room(const struct weir_dispatch *self, const struct service *service,
                                 struct room *room)
 {
     const struct peer *peer = service->peer;
-    if (peer->state != PEER_LIVE || service->limit_messages <= service->sent_messages ||
-        service->outstanding >= WEIR_CREDIT_MESSAGES_MAX)
+    bool reserved = !is_router(peer) && (peer->alone > 0 || peer->drained_for);
+    *room = (struct room){0};
+    if (peer->state != PEER_LIVE || reserved || !breaker_allows(self, service, &room->probe))
         return false;
-    if (!is_router(peer) && (peer->alone > 0 || peer->drained_for))
-        return false;
-    uint64_t messages = service->limit_messages - service->sent_messages;
-    uint64_t messages_max = WEIR_CREDIT_MESSAGES_MAX - service->outstanding;
-    room->messages = messages < messages_max ? messages : messages_max;
-    room->bytes =
-        service->limit_bytes > service->sent_bytes ? service->limit_bytes - service->sent_bytes : 0;
-    if (room->bytes > WEIR_CREDIT_BYTES_MAX)
-        room->bytes = WEIR_CREDIT_BYTES_MAX;
+    room->bytes = least(less(service->limit_bytes, service->sent_bytes), WEIR_CREDIT_BYTES_MAX);
+    room->messages = least(less(service->limit_messages, service->sent_messages),
+                           less(WEIR_CREDIT_MESSAGES_MAX, service->outstanding));
     room->whole = service->outstanding == 0 && peer->unplaced == 0;
-    if ((room->bytes == 0 && !room->whole) || !breaker_allows(self, service, &room->probe))
-        return false;
     if (room->probe)
-        room->messages = 1;
-    return true;
+        room->messages = least(room->messages, 1);
+    return room->messages > 0 && (room->bytes > 0 || room->whole);
 }
 
 /* ---- the next delivery ---- */

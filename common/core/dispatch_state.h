@@ -241,6 +241,7 @@ struct room {
     bool whole;
     bool probe;
 };
+/* False: nothing; `room` then says how many bytes there would be for more messages. */
 bool weir_dispatch_service_room(const struct weir_dispatch *self, const struct service *service,
                                 struct room *room);
 /* Outcomes of `count` messages that this part's peer held; before they are taken off. */

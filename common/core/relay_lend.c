@@ -86,16 +86,19 @@ static void aim(struct relay *self, const struct relay_group *group, const struc
     divide(self, group, true, sum->messages - messages, sum->bytes - bytes, sum->hungry);
 }
 
-/* Is somebody hungry without enough being free for it? */
+/* Has somebody hungry used up most of its part, without enough being free to fill it up? */
 static bool wanted(const struct relay *self, const struct sum *sum)
 {
     uint64_t free_messages = less(sum->messages, sum->held_messages);
     uint64_t free_bytes = less(sum->bytes, sum->held_bytes);
     for (uint32_t i = 0; i < self->upstream_count; i++) {
         const struct share *share = &self->shares[i];
-        if (share->hungry &&
-            (less(share->target_messages, share->held_messages) > free_messages ||
-             (share->held_bytes == 0 && share->target_bytes > 0 && free_bytes == 0)))
+        if (!share->hungry)
+            continue;
+        if ((share->held_messages * 2 < share->target_messages &&
+             less(share->target_messages, share->held_messages) > free_messages) ||
+            (share->held_bytes * 2 < share->target_bytes &&
+             less(share->target_bytes, share->held_bytes) > free_bytes))
             return true;
     }
     return false;
