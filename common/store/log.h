@@ -29,8 +29,8 @@ struct weir_hole {
 
 struct weir_segment {
     uint64_t first; /* its name; no record is below it */
-    uint64_t last;  /* of the readable records; first - 1: none */
-    uint64_t end;   /* where the readable records end */
+    uint64_t last;  /* sequence of its records; first - 1: none */
+    uint64_t end;   /* where its records end */
     uint64_t bytes; /* of the file */
     uint32_t salt;
     struct weir_place *places; /* ascending */
@@ -75,7 +75,7 @@ struct weir_log {
     uint32_t recycling;    /* spares to be */
     uint64_t spare_number; /* for the next one's name */
     uint64_t trim_mark;    /* records wholly below it are not needed */
-    uint64_t readable;     /* the last sequence that may be read */
+    uint64_t readable;     /* the last sequence whose append has ended */
 
     /* The log writer's own. */
     struct weir_segment *active; /* its file stays open */
@@ -123,8 +123,9 @@ void weir_log_retire_active(struct weir_log *log);
 bool weir_log_take_spare(struct weir_log *log, uint64_t *number);
 
 /* The segment that holds `sequence`, or the first one above it, pinned; *offset is where to begin
- * looking. NULL: nothing readable there. */
-struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint64_t *offset);
+ * looking, *readable the last sequence that may be seen. NULL: nothing readable there. */
+struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint64_t *offset,
+                                  uint64_t *readable);
 void weir_log_unpin(struct weir_log *log, struct weir_segment *segment);
 
 /* --- log_recovery.c ------------------------------------------------------------------------ */
@@ -146,11 +147,13 @@ struct weir_append {
     struct weir_error error;
 };
 
-/* Write the records, in order, and with `sync` make them durable; without, they are readable at
- * once and weir_log_sync makes them durable later. Every append gets its status; once one is
+/* Write the records, in order, and with `sync` make them durable; without, weir_log_sync does so
+ * later. Nobody reads them before weir_log_show. Every append gets its status; once one is
  * WEIR_EFULL, those behind it are as well. Returns 0, or the error after which the log cannot be
  * written any more, now and ever after. */
 int weir_log_append(struct weir_log *log, struct weir_append *appends, uint32_t count, bool sync);
+/* All that was appended well may be read from now on. */
+void weir_log_show(struct weir_log *log);
 /* Make all that was written durable. Returns as weir_log_append. */
 int weir_log_sync(struct weir_log *log);
 /* Sync, and note what is synced, so that the next start has nothing to write anew. Then free all.

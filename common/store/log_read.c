@@ -36,6 +36,7 @@ struct weir_log_reader {
 struct reading {
     struct weir_log_reader *reader;
     uint64_t sequence; /* wanted next */
+    uint64_t readable; /* the last one to be seen */
     uint64_t bytes_left;
     struct weir_record *records;
     uint32_t count;
@@ -183,7 +184,7 @@ static void leave_cursor(struct weir_log_reader *reader, const struct weir_segme
 }
 
 /* Walk to the record that holds `sequence`, or the next. *offset becomes `end` when there is none.
- * *size: of the record. */
+ * *size: of the record; 0: it is there, but not to be seen yet. */
 static int walk(struct reading *reading, struct weir_segment *segment, uint64_t end,
                 uint64_t *offset, uint64_t *size)
 {
@@ -208,7 +209,9 @@ static int walk(struct reading *reading, struct weir_segment *segment, uint64_t 
             continue;
         }
         if (header.count > 0 && weir_record_last(&header) >= reading->sequence) {
-            *size = weir_record_content_bytes(&header);
+            *size = weir_record_last(&header) <= reading->readable
+                        ? weir_record_content_bytes(&header)
+                        : 0;
             return 0;
         }
         *offset += weir_record_bytes(&header);
@@ -270,7 +273,8 @@ static bool take_records(struct reading *reading, const struct weir_segment *seg
         if (*damaged)
             return true;
         content = weir_record_content_bytes(&header);
-        if (reading->count > 0 && header.count > 0 && content > reading->bytes_left)
+        if (header.count > 0 && (weir_record_last(&header) > reading->readable ||
+                                 (reading->count > 0 && content > reading->bytes_left)))
             return false;
         if (content > block->size - at)
             return true;
@@ -314,7 +318,7 @@ static int read_segment(struct reading *reading, struct weir_segment *segment, u
         status = walk(reading, segment, end, &offset, &size);
         if (status != 0 || offset == end)
             break;
-        if (reading->count > 0 && size > reading->bytes_left) {
+        if (size == 0 || (reading->count > 0 && size > reading->bytes_left)) {
             *more = false;
             break;
         }
@@ -355,7 +359,8 @@ int weir_log_read(struct weir_log_reader *reader, uint64_t sequence, uint32_t by
 
     while (more && status == 0) {
         uint64_t offset;
-        struct weir_segment *segment = weir_log_pin(reader->log, reading.sequence, &offset);
+        struct weir_segment *segment =
+            weir_log_pin(reader->log, reading.sequence, &offset, &reading.readable);
 
         if (segment == NULL)
             break;

@@ -284,12 +284,14 @@ static uint64_t place_of(const struct weir_segment *segment, uint64_t sequence)
     return low > 0 ? segment->places[low - 1].offset : WEIR_SEGMENT_HEADER_BYTES;
 }
 
-struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint64_t *offset)
+struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint64_t *offset,
+                                  uint64_t *readable)
 {
     struct weir_segment *segment = NULL;
     uint32_t low = 0, high;
 
     pthread_mutex_lock(&log->lock);
+    *readable = log->readable;
     high = log->segment_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;

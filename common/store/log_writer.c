@@ -55,13 +55,12 @@ static int fail_active(struct weir_log *log, const char *what)
     return fail(log, &error);
 }
 
-/* From here on READ sees all that was written. */
-static void publish(struct weir_log *log)
+/* The active segment's records are as they shall be. */
+static void settle(struct weir_log *log)
 {
     pthread_mutex_lock(&log->lock);
     log->active->end = log->write_end;
     log->active->last = log->next_sequence - 1;
-    log->readable = log->next_sequence - 1;
     pthread_mutex_unlock(&log->lock);
 }
 
@@ -309,7 +308,7 @@ static int rotate(struct weir_log *log, uint64_t first, uint64_t bytes, struct w
             status = weir_log_sync(log);
         if (status != 0)
             return status;
-        publish(log);
+        settle(log);
         /* A small spool that is full of finished work must be able to go on in the same file. */
         if (!weir_log_has_room(log, log->segment_bytes) && weir_log_active_is_spent(log)) {
             weir_log_retire_active(log);
@@ -415,7 +414,7 @@ int weir_log_append(struct weir_log *log, struct weir_append *appends, uint32_t 
         if (log->failed == 0 && sync)
             weir_log_sync(log);
         if (log->failed == 0 && log->active != NULL)
-            publish(log);
+            settle(log);
     }
     if (log->failed != 0)
         error = log->failure;
@@ -428,6 +427,14 @@ int weir_log_append(struct weir_log *log, struct weir_append *appends, uint32_t 
             appends[i].error = error;
     }
     return log->failed;
+}
+
+void weir_log_show(struct weir_log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    if (kept_up_to(log) > log->readable)
+        log->readable = kept_up_to(log);
+    pthread_mutex_unlock(&log->lock);
 }
 
 /* A record without messages, for its certified mark alone. It need not be synced: when it is lost,

@@ -107,7 +107,8 @@ void weir_done_queue_fini(struct weir_done_queue *queue)
     close(queue->fd);
 }
 
-void weir_done_queue_push(struct weir_done_queue *queue, struct weir_task *tasks)
+void weir_done_queue_push(struct weir_done_queue *queue, struct weir_task *tasks,
+                          void (*with)(void *arg), void *arg)
 {
     struct weir_task *last = tasks;
 
@@ -118,6 +119,8 @@ void weir_done_queue_push(struct weir_done_queue *queue, struct weir_task *tasks
         eventfd_write(queue->fd, 1);
     *queue->end = tasks;
     queue->end = &last->next;
+    if (with != NULL)
+        with(arg);
     pthread_mutex_unlock(&queue->lock);
 }
 

@@ -43,8 +43,10 @@ struct weir_done_queue {
 /* Returns 0, or -1 with errno. */
 int weir_done_queue_init(struct weir_done_queue *queue);
 void weir_done_queue_fini(struct weir_done_queue *queue);
-/* A chain of tasks, linked by `next`, in order. */
-void weir_done_queue_push(struct weir_done_queue *queue, struct weir_task *tasks);
+/* A chain of tasks, linked by `next`, in order. `with`, unless NULL, is called at the very moment
+ * at which they become done: what another thread pushes because of it comes behind them. */
+void weir_done_queue_push(struct weir_done_queue *queue, struct weir_task *tasks,
+                          void (*with)(void *arg), void *arg);
 struct weir_task *weir_done_queue_pop(struct weir_done_queue *queue);
 
 void weir_task_destroy(struct weir_task **self);

@@ -51,7 +51,7 @@ static void finish_and_push(struct weir_spool *spool, struct weir_task *task, in
 {
     finish(spool, task, status);
     task->next = NULL;
-    weir_done_queue_push(&spool->done, task);
+    weir_done_queue_push(&spool->done, task, NULL, NULL);
 }
 
 /* --- the log writer ------------------------------------------------------------------------ */
@@ -114,6 +114,11 @@ static void append_tasks(struct weir_spool *spool, struct weir_task *first)
     }
 }
 
+static void show_appended(void *arg)
+{
+    weir_log_show(arg);
+}
+
 static void append_all(struct weir_spool *spool, struct weir_task *tasks)
 {
     struct weir_task *rest = refuse_waves(spool, tasks);
@@ -122,7 +127,8 @@ static void append_all(struct weir_spool *spool, struct weir_task *tasks)
         append_tasks(spool, rest);
     for (struct weir_task *task = tasks; task != NULL; task = task->next)
         finish(spool, task, task->result.error.code);
-    weir_done_queue_push(&spool->done, tasks);
+    /* A READ must not tell of an append before that has ended. */
+    weir_done_queue_push(&spool->done, tasks, show_appended, spool->log);
 }
 
 static void sync_when_due(struct weir_spool *spool)

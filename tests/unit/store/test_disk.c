@@ -300,3 +300,18 @@ uint32_t test_disk_syncs(struct test_disk *disk)
     pthread_mutex_unlock(&disk->lock);
     return syncs;
 }
+
+void test_disk_hold(struct test_disk *disk, bool hold)
+{
+    pthread_mutex_lock(&disk->lock);
+    disk->hold_syncs = hold;
+    pthread_mutex_unlock(&disk->lock);
+    if (!hold)
+        sem_post(&disk->sync_may_go_on);
+}
+
+void test_disk_wait_for_sync(struct test_disk *disk)
+{
+    while (sem_wait(&disk->sync_begun) != 0)
+        continue;
+}

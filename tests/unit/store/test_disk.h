@@ -53,6 +53,10 @@ void test_disk_init(struct test_disk *disk);
 void test_disk_fini(struct test_disk *disk);
 void test_disk_fail(struct test_disk *disk, enum disk_call call, uint32_t after, uint32_t count,
                     int number);
+/* From now on syncs of data wait; and go on. One at a time may be waiting. */
+void test_disk_hold(struct test_disk *disk, bool hold);
+/* Until one waits. */
+void test_disk_wait_for_sync(struct test_disk *disk);
 uint32_t test_disk_syncs(struct test_disk *disk);
 
 #endif
