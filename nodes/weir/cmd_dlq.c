@@ -27,7 +27,7 @@ static const char help[] =
     "  replay  hand them back to the group they died in, under their old ids; each is removed "
     "here\n"
     "          once the ventilator has confirmed it\n"
-    "  purge   remove them for good\n"
+    "  purge   remove them for good; asks on a terminal, unless --yes is there\n"
     "  export  all of each, as JSON lines\n"
     "\n"
     "Filters, of which all must hold:\n"

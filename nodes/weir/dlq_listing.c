@@ -150,10 +150,13 @@ static void print_payload(const struct weir_dead_letter *letter)
 
 static void print_history(const json_t *history)
 {
-    struct weir_table *table = weir_table_new(">ATTEMPT|TIME|OUTCOME|WORKER|ERROR");
+    struct weir_table *table;
     const json_t *note;
     size_t i;
 
+    if (json_array_size(history) == 0)
+        return;
+    table = weir_table_new(">ATTEMPT|TIME|OUTCOME|WORKER|ERROR");
     json_array_foreach(history, i, note)
     {
         char moment[WEIR_TIME_BYTES];

@@ -369,8 +369,9 @@ static int find_targets(struct replay *self)
             add_target(self, node->name, node->submit, node->tag, to != NULL);
     }
     if (self->target_count == 0)
-        return weir_command_misused(self->options->command, "'%s' has no ventilator '%s'",
-                                    topology->name, to ? to : "");
+        return weir_command_misused(self->options->command,
+                                    "'%s' has no ventilator%s%s; name one with --to",
+                                    topology->name, to ? " " : "", to ? to : "");
     return 0;
 }
 

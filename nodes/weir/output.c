@@ -119,8 +119,11 @@ void weir_table_destroy(struct weir_table **self)
 void weir_table_print(struct weir_table **self, FILE *out, bool coloured)
 {
     struct weir_table *table = *self;
+    uint32_t titles_width = 0;
 
-    for (uint32_t i = 0; i < table->cell_count; i++) {
+    for (uint32_t i = 0; i < table->column_count; i++)
+        titles_width += table->cells[i].width;
+    for (uint32_t i = titles_width > 0 ? 0 : table->column_count; i < table->cell_count; i++) {
         const struct cell *cell = &table->cells[i];
         uint32_t column = i % table->column_count;
         bool last = column + 1 == table->column_count;

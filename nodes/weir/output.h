@@ -18,7 +18,8 @@ const char *weir_colour_end(bool coloured);
 
 struct weir_table;
 
-/* `titles` are divided by '|'; one that starts with '>' has its column aligned to the right. */
+/* `titles` are divided by '|'; one that starts with '>' has its column aligned to the right. When
+ * all are empty, they have no line. */
 struct weir_table *weir_table_new(const char *titles);
 /* The next cell, row by row; copied, control characters replaced. */
 void weir_table_add(struct weir_table *self, enum weir_colour colour, const char *format, ...)

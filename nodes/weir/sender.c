@@ -27,6 +27,7 @@ struct sender {
     bool input_ended;
     uint64_t line_number, bytes_read;
     uint64_t confirmed, refused;
+    bool ids_shown;         /* stdout is a terminal */
     int64_t stuck_since_ns; /* nothing was confirmed since, though something waits; 0: not so */
     int status;
 };
@@ -54,7 +55,7 @@ static int start(struct sender *self, const struct weir_sender_options *options,
     struct stat status;
     struct weir_error error;
 
-    *self = (struct sender){.options = options, .fd = fd};
+    *self = (struct sender){.options = options, .fd = fd, .ids_shown = isatty(STDOUT_FILENO)};
     signal(SIGPIPE, SIG_IGN); /* whoever reads the ids may leave: told at the end */
     weir_producer_options_set_when_full(producer_options, WEIR_WHEN_FULL_FAIL);
     self->producer = weir_producer_new(producer_options, &error);
@@ -86,9 +87,10 @@ static const char *remark(const struct sender *self)
 
 static void print_ids(struct sender *self)
 {
-    if (weir_producer_dispatch(self->producer) == 0)
-        return;
-    fflush(stdout);
+    if (self->ids_shown)
+        weir_progress_clear(&self->progress);
+    if (weir_producer_dispatch(self->producer) > 0)
+        fflush(stdout);
 }
 
 /* Give up when the other side has been away, or has taken nothing, for too long. */
@@ -210,8 +212,11 @@ static void read_input(struct sender *self)
 /* ---- The loop ---------------------------------------------------------------------------------
  */
 
+/* Where the ids are on the terminal themselves, only what keeps them waiting is worth a line. */
 static void draw(struct sender *self, int64_t now_ns)
 {
+    if (self->ids_shown && remark(self)[0] == '\0')
+        return;
     weir_progress_draw(&self->progress, self->confirmed,
                        self->bytes_read - (self->used - self->start), remark(self), now_ns);
 }
@@ -245,10 +250,8 @@ static void run_loop(struct sender *self)
 
         if (poll(items, 2, patience_ms(self)) < 0 && errno != EINTR)
             break;
-        if (items[0].revents != 0) {
-            weir_progress_clear(&self->progress);
+        if (items[0].revents != 0)
             print_ids(self);
-        }
         if (items[1].revents != 0)
             read_input(self);
         full = !send_lines(self);
