@@ -67,6 +67,7 @@
 #define WEIR_INTAKE_BYTES_MAX (64u << 20)     /* batches on their way to the disk */
 #define WEIR_PRODUCER_WINDOW_MAX 16u          /* PUTs of one producer without an answer */
 #define WEIR_PRODUCER_WINDOW 8u               /* the same, as our own producers do it */
+#define WEIR_ACKS_KEPT_MAX 16384u             /* sent and not known to have arrived, an upstream */
 #define WEIR_RESULTS_BYTES_MAX (64u << 20)    /* not taken by the sink yet; then no job starts */
 #define WEIR_DUPLICATES_KEPT_MAX (1u << 20)   /* in answers that may have to be repeated */
 #define WEIR_ADMIN_LIST_MAX 1000u             /* rows of one listing */

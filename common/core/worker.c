@@ -64,6 +64,7 @@ static void on_welcome(void *arg, uint32_t port, const struct weir_control *cont
     upstream->refused = false;
     upstream->starved = false;
     self->begun = false;
+    weir_worker_ack_repeat(self, upstream);
 }
 
 static void on_deliver(void *arg, uint32_t port, const struct weir_control *control,

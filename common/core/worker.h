@@ -47,7 +47,7 @@ struct weir_worker_lease {
     bool alone;
     bool go;                      /* alone: GO was said */
     struct weir_worker_lot *lots; /* in the order of arrival */
-    uint64_t *failed_keys;        /* ordered: keys of messages that were not done */
+    uint64_t *failed_keys;        /* ordered: keys of messages that come again */
     uint32_t failed_count;
     struct weir_worker_lease *settling_next;
     bool settling;
@@ -97,6 +97,12 @@ struct weir_worker_ack {
     bool sent;
 };
 
+/* An ack that was sent: it may have been lost until the echo of a later beat comes. */
+struct weir_worker_kept {
+    uint64_t serial; /* the newest beat when it was sent */
+    struct weir_worker_ack ack;
+};
+
 struct weir_worker_result {
     struct weir_worker_lot *lot;
     uint32_t at; /* message of the lot */
@@ -127,6 +133,8 @@ struct weir_worker_upstream {
     int64_t beat_every_ns, beat_next_ns;
     struct weir_worker_beat beats[WEIR_WORKER_BEATS_KEPT];
     uint32_t beat_newest;
+    struct weir_worker_kept *kept; /* a ring, oldest first, of at most WEIR_ACKS_KEPT_MAX */
+    uint32_t kept_head, kept_count, kept_capacity;
     uint64_t reaches[(1u << 16) / 64]; /* bitmap of stream tags that have been seen there */
 };
 
@@ -231,7 +239,7 @@ void weir_worker_rewait(struct weir_worker *self, struct weir_worker_lot *lot, u
                         uint32_t count);
 /* Give back all that waits; of every lease but this one (may be NULL). */
 void weir_worker_release_waiting(struct weir_worker *self, const struct weir_worker_lease *but);
-/* ordered: this message was not done: the ones behind it with its key are given back. */
+/* ordered: this message comes again: the ones behind it with its key are given back. */
 void weir_worker_fail_key(struct weir_worker *self, struct weir_worker_lot *lot, uint32_t at);
 bool weir_worker_key_failed(const struct weir_worker_lot *lot, uint32_t at);
 uint64_t weir_worker_key(const struct weir_worker_lot *lot, uint32_t at);
@@ -263,6 +271,10 @@ void weir_worker_ack(struct weir_worker *self, const struct weir_worker_lease *l
                      struct weir_bytes *error);
 /* Send what can be sent. */
 void weir_worker_ack_flush(struct weir_worker *self);
+/* A beat with this serial was echoed: what was acked ahead of it has arrived. */
+void weir_worker_ack_confirm(struct weir_worker_upstream *upstream, uint64_t serial);
+/* A new session: say again what may have been lost with the last one. */
+void weir_worker_ack_repeat(struct weir_worker *self, struct weir_worker_upstream *upstream);
 void weir_worker_ack_fini(struct weir_worker *self);
 
 /* ---- worker_result.c ---- */

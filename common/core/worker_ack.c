@@ -1,5 +1,7 @@
 /* Outcomes on their way back, as ranges: collected during a turn, sent at its end. An ack that no
- * upstream can take now waits; what it names stays held, and so within the prefetch. */
+ * upstream can take now waits; what it names stays held, and so within the prefetch. An ack that
+ * was sent is kept until the echo of a later beat shows that it arrived; when the connection breaks
+ * first, it is said again. Twice said, it is stale the second time and does nothing. */
 #include <base/alloc.h>
 #include <core/worker.h>
 #include <stdlib.h>
@@ -89,6 +91,65 @@ static void frame_add(struct frame *frame, const struct weir_worker_ack *ack, ui
                           .error_bytes = error_bytes};
 }
 
+/* ---- acks that may have been lost ---- */
+
+static struct weir_worker_kept *kept_at(struct weir_worker_upstream *upstream, uint32_t i)
+{
+    return &upstream->kept[(upstream->kept_head + i) % upstream->kept_capacity];
+}
+
+static void kept_drop(struct weir_worker_upstream *upstream)
+{
+    weir_bytes_drop(&kept_at(upstream, 0)->ack.error);
+    upstream->kept_head = (upstream->kept_head + 1) % upstream->kept_capacity;
+    upstream->kept_count--;
+}
+
+static void kept_grow(struct weir_worker_upstream *upstream)
+{
+    const uint32_t capacity = upstream->kept_capacity ? 2 * upstream->kept_capacity : 64;
+    struct weir_worker_kept *kept = weir_zalloc(capacity, sizeof *kept);
+    for (uint32_t i = 0; i < upstream->kept_count; i++)
+        kept[i] = *kept_at(upstream, i);
+    free(upstream->kept);
+    upstream->kept = kept;
+    upstream->kept_head = 0;
+    upstream->kept_capacity = capacity;
+}
+
+static void keep(struct weir_worker_upstream *upstream, uint64_t serial,
+                 const struct weir_worker_ack *ack, uint64_t first, uint64_t count)
+{
+    if (upstream->kept_count == WEIR_ACKS_KEPT_MAX)
+        kept_drop(upstream);
+    if (upstream->kept_count == upstream->kept_capacity)
+        kept_grow(upstream);
+    struct weir_worker_kept *kept = kept_at(upstream, upstream->kept_count++);
+    *kept = (struct weir_worker_kept){.serial = serial, .ack = *ack};
+    kept->ack.first = first;
+    kept->ack.count = count;
+    kept->ack.error = weir_bytes_ref(&ack->error);
+}
+
+void weir_worker_ack_confirm(struct weir_worker_upstream *upstream, uint64_t serial)
+{
+    while (upstream->kept_count > 0 && kept_at(upstream, 0)->serial < serial)
+        kept_drop(upstream);
+}
+
+void weir_worker_ack_repeat(struct weir_worker *self, struct weir_worker_upstream *upstream)
+{
+    struct frame frame = {.worker = self, .upstream = upstream};
+    for (uint32_t i = 0; i < upstream->kept_count; i++) {
+        struct weir_worker_kept *kept = kept_at(upstream, i);
+        kept->serial = self->last_serial;
+        frame_add(&frame, &kept->ack, kept->ack.first, kept->ack.count);
+    }
+    frame_send(&frame);
+}
+
+/* ---- sending ---- */
+
 /* What of it is still ours goes into the frame. */
 static void ack_send(struct weir_worker *self, struct weir_worker_lease *lease,
                      struct weir_worker_ack *ack, struct frame *frame)
@@ -97,6 +158,7 @@ static void ack_send(struct weir_worker *self, struct weir_worker_lease *lease,
     uint64_t first = ack->first, count, sent = 0;
     while (weir_worker_held_part(lease, end, &first, &count)) {
         frame_add(frame, ack, first, count);
+        keep(frame->upstream, self->last_serial, ack, first, count);
         weir_worker_unhold(self, lease, first, count);
         sent += count;
         first += count;
@@ -148,4 +210,9 @@ void weir_worker_ack_fini(struct weir_worker *self)
         weir_bytes_drop(&self->acks[i].error);
     free(self->acks);
     free(self->ack_out);
+    for (uint32_t i = 0; i < self->upstream_count; i++) {
+        while (self->upstreams[i].kept_count > 0)
+            kept_drop(&self->upstreams[i]);
+        free(self->upstreams[i].kept);
+    }
 }

@@ -186,6 +186,7 @@ void weir_worker_echo(struct weir_worker *self, struct weir_worker_upstream *ups
             beat = &upstream->beats[i];
     if (!beat)
         return;
+    weir_worker_ack_confirm(upstream, beat->serial);
     renew(self, beat, control);
     if (!WEIR_HAS(control, INCARNATION))
         return;
@@ -197,19 +198,47 @@ void weir_worker_echo(struct weir_worker *self, struct weir_worker_upstream *ups
 
 /* ---- READY ---- */
 
+struct held { /* the list while it grows */
+    struct weir_lease_ref *refs;
+    uint32_t count, capacity;
+};
+
+static void held_add(struct held *held, const struct weir_lease_name *of, uint64_t first,
+                     uint64_t count)
+{
+    if (held->count == WEIR_LEASES_MAX)
+        return;
+    if (held->count == held->capacity) {
+        held->capacity = held->capacity ? 2 * held->capacity : 64;
+        held->refs = weir_realloc(held->refs, held->capacity, sizeof *held->refs);
+    }
+    held->refs[held->count++] = (struct weir_lease_ref){.incarnation = of->incarnation,
+                                                        .delivery = of->delivery,
+                                                        .first = (uint32_t)first,
+                                                        .count = (uint32_t)count};
+}
+
 void weir_worker_held(struct weir_worker *self, uint32_t number, struct weir_lease_ref **leases,
                       uint32_t *count)
 {
     const struct weir_worker_upstream *upstream = &self->upstreams[number];
+    struct held held = {0};
+    WEIR_ASSERT(*count == 0 && !*leases);
     for (struct weir_worker_lease *lease = self->leases; lease; lease = lease->hh.next) {
         const uint16_t tag = (uint16_t)lease->name.incarnation;
         const bool reached = lease->upstream == number ||
                              ((upstream->reaches[tag / 64] >> (tag % 64) & 1) &&
                               !weir_session_open(self->upstreams[lease->upstream].session));
-        for (size_t r = 0; reached && r < lease->held.count && *count < WEIR_LEASES_MAX; r++) {
-            const struct weir_range range = lease->held.at[r];
-            *leases = weir_realloc(*leases, *count + 1, sizeof **leases);
-            name(*leases, count, lease, range.first, range.last - range.first + 1);
-        }
+        for (size_t r = 0; reached && r < lease->held.count; r++)
+            held_add(&held, &lease->name, lease->held.at[r].first,
+                     lease->held.at[r].last - lease->held.at[r].first + 1);
     }
+    /* An ack that may have been lost is about to be repeated: until then it is held. */
+    for (uint32_t i = 0; i < upstream->kept_count; i++) {
+        const struct weir_worker_ack *ack =
+            &upstream->kept[(upstream->kept_head + i) % upstream->kept_capacity].ack;
+        held_add(&held, &ack->name, ack->first, ack->count);
+    }
+    *leases = held.refs;
+    *count = held.count;
 }

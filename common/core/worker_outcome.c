@@ -71,7 +71,7 @@ static void ended(struct weir_worker *self, struct weir_worker_job *job, uint32_
     /* Killed by our own drain: the attempt was not given its time. */
     if (job->killed && self->drain_over && how != WEIR_DONE)
         how = WEIR_RELEASE;
-    if (how != WEIR_DONE)
+    if (how != WEIR_DONE && how != WEIR_REJECT) /* those are over: the next of the key may go */
         for (uint32_t at = first; at < first + messages; at++)
             weir_worker_fail_key(self, lot, at);
     const bool result = how == WEIR_DONE && self->results && outcome->result.data;

@@ -83,7 +83,7 @@ static void end_message(struct weir_worker *self, struct weir_worker_lot *lot, u
         self->counts.rejected++;
     else
         self->counts.released++;
-    if (outcome != WEIR_DONE)
+    if (outcome == WEIR_RELEASE)
         weir_worker_fail_key(self, lot, at);
     weir_worker_ack(self, lot->lease, (uint64_t)lot->info.index + at, 1, outcome, -1, &error);
     weir_worker_lot_finish(self, lot, 1);

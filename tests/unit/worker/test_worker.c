@@ -535,6 +535,37 @@ static void a_reconnect_names_what_is_held(void **state)
     assert_non_null(script_find(self->script, WEIR_VERB_HEARTBEAT)); /* what lives of it? */
 }
 
+static void acks_that_may_be_lost_are_said_again(void **state)
+{
+    struct worker *self = *state;
+    worker_up(self);
+    deliver(self, 1, 0, 3);
+    worker_outcome(self, 0, 0, 1, WEIR_RETRY, "why not", NULL);
+    worker_expect_ack(self, 1, 0, 1, WEIR_RETRY);
+    const struct said *said = beat(self); /* its echo says that the first ack arrived */
+    worker_job_is(self, 1, WEIR_DONE);
+    worker_expect_ack(self, 1, 1, 1, WEIR_DONE);
+    echo(self, 0, said->control.serial, INCARNATION, said->control.leases,
+         said->control.lease_count);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
+    script_skip(self->script);
+    worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
+    const struct said *ready = script_expect(self->script, UP(0), WEIR_VERB_READY);
+    assert_int_equal(ready->control.lease_count, 2); /* what was acked is held until it arrives */
+    assert_int_equal(ready->control.leases[0].first, 2);
+    assert_int_equal(ready->control.leases[1].first, 1);
+    worker_welcome(self, 0, INCARNATION);
+    worker_expect_ack(self, 1, 1, 1, WEIR_DONE);
+    assert_null(script_find(self->script, WEIR_VERB_ACK));
+    said = beat(self);
+    echo(self, 0, said->control.serial, INCARNATION, said->control.leases,
+         said->control.lease_count);
+    worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
+    script_skip(self->script);
+    worker_welcome(self, 0, INCARNATION);
+    assert_null(script_find(self->script, WEIR_VERB_ACK));
+}
+
 static void acks_take_another_way_that_leads_there(void **state)
 {
     struct worker *self = *state;
@@ -642,6 +673,7 @@ int main(void)
         TEST(nothing_starts_past_its_deadline),
         TEST(extend_is_forwarded),
         TEST(a_reconnect_names_what_is_held),
+        TEST(acks_that_may_be_lost_are_said_again),
         TEST(acks_take_another_way_that_leads_there),
         TEST(drain_gives_back_and_finishes),
         TEST(drain_ends_what_does_not_end),

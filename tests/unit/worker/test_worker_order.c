@@ -124,13 +124,23 @@ static void a_late_part_of_the_delivery_is_behind_the_failure(void **state)
     static const char *const keys[] = {"a", "b"};
     worker_up(self);
     deliver(self, 1, 0, 2, keys);
-    worker_job_is(self, 0, WEIR_REJECT);
+    worker_job_is(self, 0, WEIR_UNAVAILABLE);
     script_skip(self->script);
     deliver(self, 1, 2, 2, keys);
     worker_expect_ack(self, 1, 2, 1, WEIR_RELEASE);
     assert_int_equal(self->script->job_count, 2);
     worker_job_is(self, 1, WEIR_DONE);
     expect_job(self, 2, 1003, 1);
+}
+
+static void what_is_dead_blocks_nothing(void **state)
+{
+    struct worker *self = *state;
+    static const char *const keys[] = {"a", "a"};
+    worker_up(self);
+    deliver(self, 1, 0, 2, keys);
+    worker_job_is(self, 0, WEIR_REJECT);
+    expect_job(self, 1, 1001, 1);
 }
 
 /* Long jobs stop at the first message that is not done: what was not started goes on elsewhere. */
@@ -322,6 +332,7 @@ int main(void)
         TEST(one_key_never_runs_twice_at_once),
         TEST(a_failure_releases_those_behind_it),
         TEST(a_late_part_of_the_delivery_is_behind_the_failure),
+        TEST(what_is_dead_blocks_nothing),
         TEST(a_stopped_job_goes_on_without_the_failed_key),
         TEST(runs_of_messages_leave_out_keys_that_run),
         TEST(what_is_lost_blocks_its_key),
