@@ -39,13 +39,38 @@
 #define WEIR_PRODUCERS_MAX 65536u
 #define WEIR_CREDIT_MESSAGES_MAX (1u << 20) /* of one session and group, outstanding */
 #define WEIR_CREDIT_BYTES_MAX (256u << 20)
-#define WEIR_PARKED_MAX 131072u            /* listed messages that wait for a key, a group */
-#define WEIR_BLOCKED_KEYS_MAX 262144u      /* a group */
-#define WEIR_SETTLED_SPAN_MAX (64u << 20)  /* sequences between low and next, a group */
-#define WEIR_READY_MAX 1024u               /* deferred messages fetched ahead, a group */
-#define WEIR_TAIL_BYTES_MAX (16u << 20)    /* recent batches kept for the groups that keep up */
+#define WEIR_PARKED_MAX 131072u           /* listed messages that wait for a key, a group */
+#define WEIR_BLOCKED_KEYS_MAX 262144u     /* a group */
+#define WEIR_SETTLED_SPAN_MAX (64u << 20) /* sequences between low and next, a group */
+#define WEIR_FETCHING_MAX 256u            /* parked rows being fetched, a group */
+#define WEIR_READY_MAX 1024u              /* deferred messages fetched ahead, a group */
+#define WEIR_TAIL_BYTES_MAX (16u << 20)   /* recent batches kept for the groups that keep up */
+#define WEIR_TAIL_BATCHES_MAX 65536u
+#define WEIR_READ_BYTES (1u << 20)            /* read ahead for a group that lags */
+#define WEIR_READ_ONE_BYTES (64u << 10)       /* read for a single message */
+#define WEIR_READS_MAX 32u                    /* under way */
+#define WEIR_READ_CACHE_BYTES_MAX (64u << 20) /* what was read for those that lag, all groups */
+#define WEIR_READ_CHUNKS_MAX 64u
+#define WEIR_RETURNED_RANGES_MAX 4096u /* given back untouched, to go out again; a group */
+#define WEIR_CLAIM_MESSAGES_MAX 4096u  /* noted as sent before they are; a group */
+#define WEIR_TURN_DELIVERIES_MAX 16u   /* of one group in one turn */
+#define WEIR_TURN_SCAN_MAX 65536u      /* looked at one by one in one turn, a group */
+#define WEIR_TURN_ROWS_MAX 1024u       /* rows made at once: expired, delayed */
+#define WEIR_TURN_LOOKS_MAX 256u       /* batches or stretches passed over in one turn, a group */
+#define WEIR_FLUSH_OPS_MAX 65536u      /* gathered, above which nothing is handed out */
+#define WEIR_FLUSH_LEASED_MAX 16384u   /* leases made durable in one flush, in messages */
+#define WEIR_FLUSHES_MAX 16u           /* state transactions under way */
 #define WEIR_COPIED_BYTES_MAX (256u << 20) /* payloads copied out of the log */
-#define WEIR_TOMBSTONES_MAX 100000u        /* a group */
+#define WEIR_COPY_ROWS_MAX 256u            /* copied in one transaction */
+#define WEIR_DYING_MAX 512u                /* dead letters on their way to the collector */
+#define WEIR_DYING_BATCH_BYTES (1u << 20)  /* a target for a batch of them */
+#define WEIR_REPLAYS_MAX 64u               /* replayed batches waiting for their turn */
+#define WEIR_JOINS_MAX 1024u               /* dynamic groups waiting to be durable */
+#define WEIR_ASKED_MAX 64u                 /* admin requests that wait for storage */
+#define WEIR_STASH_MESSAGES_MAX 4096u      /* frames that came before recovery was over */
+#define WEIR_STASH_BYTES_MAX (64u << 20)
+#define WEIR_DYNAMIC_BACKLOG_MAX 1000000u /* messages, of a group that joined at run time */
+#define WEIR_TOMBSTONES_MAX 100000u       /* a group */
 #define WEIR_STORE_REQUESTS_MAX 4096u
 #define WEIR_QUERY_BYTES_MAX (16u << 20)  /* payloads and histories in one QUERY's answer */
 #define WEIR_SEGMENT_BYTES (64u << 20)    /* of the log */
@@ -108,6 +133,17 @@
 #define WEIR_ALONE_AGAIN_MS 20000  /* … and then left in peace this long */
 #define WEIR_LEND_IDLE_MS 100      /* an upstream with credit that sends nothing has no work */
 #define WEIR_ROUTE_MS 30000        /* a worker behind a router is forgotten after this silence */
+#define WEIR_DYNAMIC_EXPIRE_MS (24 * 3600 * 1000) /* a dynamic group without a worker */
+#define WEIR_TIMEOUT_GRACE_MS 10000 /* beyond an attempt's timeout, before the ventilator acts */
+#define WEIR_RELEASE_WAIT_MS 100    /* for what is given back again and again: doubles up to … */
+#define WEIR_RELEASE_WAIT_MAX_MS 15000
+#define WEIR_COPYOUT_MS 1000
+#define WEIR_HOUSEKEEPING_MS 10000
+#define WEIR_RATE_BURST_MS 100   /* of a group with a rate */
+#define WEIR_STUCK_RETRY_MS 100  /* when an offer was too small for the next message */
+#define WEIR_DYING_RETRY_MS 1000 /* for a dead letter that was refused: doubles up to … */
+#define WEIR_DYING_RETRY_MAX_MS 600000
+#define WEIR_BUSY_RETRY_MS 1000    /* told to producers when the spool or a backlog is full */
 #define WEIR_SUBMIT_REPEAT_MS 5000 /* a PUT is repeated after this silence, twice that, … */
 #define WEIR_SUBMIT_REPEAT_MAX_MS 60000
 #define WEIR_TIME_MS_MAX ((INT64_C(1) << 48) - 1) /* what a message id can hold */

@@ -174,9 +174,10 @@ uint32_t weir_control_frames(const struct weir_control *control);
 #define WEIR_CODE_LIMIT "limit"
 #define WEIR_CODE_STORAGE "storage" /* cannot be kept; the node is about to end */
 #define WEIR_CODE_DRAINING "draining"
-#define WEIR_CODE_GROUP "group"   /* no such group, or the same with other topics */
-#define WEIR_CODE_REPLAY "replay" /* not a dead letter of this stream */
-#define WEIR_CODE_TAG "tag"       /* another spool is known under this tag */
+#define WEIR_CODE_GROUP "group"     /* no such group, or the same with other topics */
+#define WEIR_CODE_REPLAY "replay"   /* not a dead letter of this stream */
+#define WEIR_CODE_TAG "tag"         /* another spool is known under this tag */
+#define WEIR_CODE_UNKNOWN "unknown" /* STATUS: no such message was ever here */
 
 /* Writing an ANSWER's map; wire/reader.h reads one. */
 struct weir_packer; /* growing msgpack buffer */

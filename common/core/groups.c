@@ -1,0 +1,255 @@
+/* Which groups there are: declared in the topology, joined at run time, left over, removed. */
+#include <base/alloc.h>
+#include <base/topic.h>
+#include <core/ventilator.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+struct weir_join { /* said JOIN, and waits for its group to be durable */
+    uint64_t peer;
+    uint64_t serial;
+    bool has_serial;
+    uint32_t number;
+    uint64_t flush;
+};
+
+struct weir_group *weir_groups_find(const struct weir_ventilator *v, const char *name, size_t bytes)
+{
+    for (uint32_t i = 0; i < v->group_count; i++) {
+        const char *other = v->groups[i]->row.policy.name;
+        if (strlen(other) == bytes && memcmp(other, name, bytes) == 0)
+            return v->groups[i];
+    }
+    return NULL;
+}
+
+struct weir_group *weir_groups_number(const struct weir_ventilator *v, uint32_t number)
+{
+    for (uint32_t i = 0; i < v->group_count; i++)
+        if (v->groups[i]->row.number == number)
+            return v->groups[i];
+    return NULL;
+}
+
+static struct weir_group *create(struct weir_ventilator *v, const struct weir_group_policy *policy)
+{
+    struct weir_group_row row = {.number = ++v->last_group,
+                                 .policy = *policy,
+                                 .created_ms = v->now.wall_ms,
+                                 .active_ms = v->now.wall_ms,
+                                 .listed = true};
+    row.start = v->stream.next;
+    if (policy->start == WEIR_START_EARLIEST && v->oldest < row.start) {
+        row.start = v->oldest;
+        /* How many of the older ones match shows when they are passed: until the group has caught
+         * up, its backlog is an upper bound. */
+        row.totals.matched = v->stream.next - row.start;
+    }
+    row.low = row.next = row.start;
+    struct weir_group *group = weir_group_new(&row);
+    group->dirty = true;
+    group->oldest_ms = v->now.wall_ms;
+    v->groups = weir_realloc(v->groups, v->group_count + 1, sizeof(struct weir_group *));
+    v->groups[v->group_count++] = group;
+    weir_flush_group(v, group);
+    weir_ventilator_stir(v, group);
+    return group;
+}
+
+void weir_groups_configure(struct weir_ventilator *v)
+{
+    for (uint32_t i = 0; i < v->config.group_count; i++) {
+        const struct weir_group_policy *policy = &v->config.groups[i];
+        if (!weir_groups_find(v, policy->name, strlen(policy->name)))
+            create(v, policy);
+    }
+    for (uint32_t i = 0; i < v->group_count; i++) {
+        struct weir_group *group = v->groups[i];
+        if (group->row.listed)
+            continue;
+        weir_ventilator_log(
+            v, WEIR_LOG_WARNING,
+            "group %s is no longer in the topology and holds %llu messages, since %lld s ago; "
+            "serve it, or remove it with: weir group rm %s",
+            group->row.policy.name, (unsigned long long)weir_group_backlog(group),
+            (long long)((v->now.wall_ms - group->row.active_ms) / 1000), group->row.policy.name);
+    }
+    free(v->policies);
+    v->policies = NULL;
+    v->config.groups = NULL;
+    v->config.group_count = 0;
+}
+
+/* ---- JOIN ---- */
+
+static void say_joined(struct weir_ventilator *v, uint64_t peer, const struct weir_group *group,
+                       bool has_serial, uint64_t serial)
+{
+    struct weir_control joined = {.verb = WEIR_VERB_JOINED};
+    WEIR_SET(&joined, group, GROUP, weir_text_of(group->row.policy.name));
+    WEIR_SET(&joined, start, START, group->row.start);
+    if (has_serial)
+        WEIR_SET(&joined, serial, SERIAL, serial);
+    weir_dispatch_send(v->dispatch, peer, &joined);
+}
+
+static void refuse(struct weir_ventilator *v, uint64_t peer, const char *name, const char *text)
+{
+    weir_dispatch_error(v->dispatch, peer, WEIR_CODE_GROUP, text, name);
+}
+
+/* What JOIN asks for, with the defaults of a group that nobody declared: its backlog is bounded and
+ * it ends by itself, because nobody else may know of it. */
+static bool policy_of(const struct weir_control *control, struct weir_group_policy *policy)
+{
+    *policy = weir_group_policy_default();
+    memcpy(policy->name, control->group.data, control->group.bytes);
+    if (control->topic_count == 0 || control->topic_count > WEIR_TOPIC_PATTERNS_MAX)
+        return false;
+    for (uint32_t i = 0; i < control->topic_count; i++) {
+        const struct weir_text *topic = &control->topics[i];
+        if (topic->bytes > WEIR_TOPIC_BYTES_MAX ||
+            !weir_topic_pattern_valid(topic->data, topic->bytes))
+            return false;
+        memcpy(policy->topics[i], topic->data, topic->bytes);
+    }
+    policy->topic_count = control->topic_count;
+    const bool earliest = WEIR_HAS(control, FROM) && control->from.bytes == strlen("earliest") &&
+                          memcmp(control->from.data, "earliest", control->from.bytes) == 0;
+    policy->start = earliest ? WEIR_START_EARLIEST : WEIR_START_NOW;
+    policy->max_backlog = WEIR_DYNAMIC_BACKLOG_MAX;
+    policy->on_full = WEIR_ON_FULL_DROP;
+    policy->expire_idle_ms = WEIR_DYNAMIC_EXPIRE_MS;
+    policy->dynamic = true;
+    return true;
+}
+
+static void wait_for_flush(struct weir_ventilator *v, uint64_t peer,
+                           const struct weir_control *control, const struct weir_group *group)
+{
+    v->joins = weir_realloc(v->joins, v->join_count + 1, sizeof *v->joins);
+    v->joins[v->join_count++] = (struct weir_join){.peer = peer,
+                                                   .serial = control->serial,
+                                                   .has_serial = WEIR_HAS(control, SERIAL),
+                                                   .number = group->row.number,
+                                                   .flush = weir_flush_need(v)};
+}
+
+void weir_groups_join(struct weir_ventilator *v, uint64_t peer, const struct weir_control *control)
+{
+    char name[WEIR_NAME_BYTES_MAX + 1];
+    struct weir_group_policy policy;
+    if (control->group.bytes > WEIR_NAME_BYTES_MAX ||
+        !weir_name_valid(control->group.data, control->group.bytes))
+        return;
+    snprintf(name, sizeof name, "%.*s", (int)control->group.bytes, control->group.data);
+    struct weir_group *group = weir_groups_find(v, name, strlen(name));
+    if (!policy_of(control, &policy)) {
+        refuse(v, peer, name, "JOIN names no topics, or a topic pattern that is not valid");
+    } else if (group && !weir_policy_same_topics(&group->row.policy, &policy)) {
+        refuse(v, peer, name,
+               "this group exists with other topics: use another name, or the same topics");
+    } else if (v->join_count == WEIR_JOINS_MAX || v->state != WEIR_VENTILATOR_OPEN) {
+        refuse(v, peer, name, "the ventilator cannot take a new group now; try again later");
+    } else if (group) {
+        wait_for_flush(v, peer, control, group);
+    } else if (!v->config.dynamic_groups) {
+        refuse(v, peer, name,
+               "there is no such group, and the topology does not allow dynamic-groups");
+    } else if (v->group_count == WEIR_GROUPS_MAX) {
+        refuse(v, peer, name, "the ventilator has as many groups as it can; remove one");
+    } else {
+        group = create(v, &policy);
+        weir_ventilator_log(v, WEIR_LOG_INFO, "group %s has joined, from sequence %llu on", name,
+                            (unsigned long long)group->row.start);
+        wait_for_flush(v, peer, control, group);
+    }
+}
+
+void weir_groups_flushed(struct weir_ventilator *v)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < v->join_count; i++) {
+        const struct weir_join join = v->joins[i];
+        const struct weir_group *group = weir_groups_number(v, join.number);
+        if (join.flush > v->flush.done)
+            v->joins[kept++] = join;
+        else if (group)
+            say_joined(v, join.peer, group, join.has_serial, join.serial);
+    }
+    v->join_count = kept;
+}
+
+/* ---- the end of a group ---- */
+
+void weir_groups_remove(struct weir_ventilator *v, struct weir_group *group)
+{
+    struct weir_lease *lease, *next;
+    HASH_ITER (hh, v->leases.table, lease, next) {
+        if (lease->group != group)
+            continue;
+        for (size_t i = 0; i < lease->open.count; i++) {
+            const struct weir_range *range = &lease->open.at[i];
+            const struct weir_lease_ref ref = {.incarnation = lease->name.incarnation,
+                                               .delivery = lease->name.delivery,
+                                               .first = (uint32_t)range->first,
+                                               .count = (uint32_t)(range->last - range->first + 1)};
+            weir_dispatch_forget(v->dispatch, &ref);
+        }
+        weir_leases_remove(&v->leases, lease);
+    }
+    v->dying.rows -= group->dying;
+    weir_dying_removed(v, group->row.number);
+    struct weir_op *op = weir_flush_op(v, WEIR_OP_GROUP_DROP);
+    op->number = group->row.number;
+    weir_flush_need(v);
+    if (group->stirred)
+        DL_DELETE(v->stirred, group);
+    weir_heap_remove(&v->group_timers, &group->timer);
+    for (uint32_t i = 0; i < v->group_count; i++)
+        if (v->groups[i] == group)
+            v->groups[i] = v->groups[--v->group_count];
+    weir_group_destroy(&group);
+}
+
+/* Where the oldest message that waits lies; v->stream.end: nothing waits. */
+static uint64_t oldest_waiting(const struct weir_group *group)
+{
+    return group->returned.count ? group->returned.at[0].first : group->row.next;
+}
+
+void weir_groups_housekeeping(struct weir_ventilator *v)
+{
+    for (uint32_t i = 0; i < v->group_count; i++) {
+        struct weir_group *group = v->groups[i];
+        struct weir_group_row *row = &group->row;
+        int64_t seen_ms = 0;
+        if (weir_dispatch_servers(v->dispatch, row->policy.name, &seen_ms) > 0)
+            seen_ms = v->now.wall_ms;
+        if (seen_ms > row->active_ms + WEIR_HOUSEKEEPING_MS / 2) {
+            row->active_ms = seen_ms;
+            weir_flush_group(v, group);
+        }
+        struct weir_stream_batch *batch;
+        const uint64_t oldest = oldest_waiting(group);
+        const enum weir_stream_found found = weir_stream_find(&v->stream, oldest, &batch);
+        if (found == WEIR_STREAM_HERE)
+            group->oldest_ms = batch->record.time_ms;
+        else if (found == WEIR_STREAM_UNKNOWN)
+            weir_stream_want(&v->stream, oldest, WEIR_READ_ONE_BYTES);
+        const bool may_expire = row->policy.dynamic || !row->listed;
+        if (may_expire && row->policy.expire_idle_ms > 0 && group->in_flight == 0 &&
+            v->now.wall_ms - row->active_ms > row->policy.expire_idle_ms) {
+            weir_ventilator_log(v, WEIR_LOG_WARNING,
+                                "group %s had no worker for %lld s and is removed with %llu "
+                                "messages",
+                                row->policy.name,
+                                (long long)((v->now.wall_ms - row->active_ms) / 1000),
+                                (unsigned long long)weir_group_backlog(group));
+            weir_groups_remove(v, group);
+            i--;
+        }
+    }
+}

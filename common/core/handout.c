@@ -1,0 +1,429 @@
+/* What of a group goes out next: rows that are due, then suspects, each alone, then what was given
+ * back untouched, then the log from `next` on. */
+#include <base/alloc.h>
+#include <core/ventilator.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+enum handed {
+    HANDED_NOTHING, /* there is nothing of this kind that could go now */
+    HANDED_SENT,
+    HANDED_NO_ROOM, /* nobody takes any more: `room` will be said */
+};
+
+bool weir_handout_expired(const struct weir_ventilator *v, const struct weir_batch_header *header,
+                          int64_t time_ms)
+{
+    return header->ttl_ms > 0 && v->now.wall_ms - time_ms >= header->ttl_ms;
+}
+
+/* ---- rows ---- */
+
+enum payload { PAYLOAD_HERE, PAYLOAD_LATER, PAYLOAD_MISSING };
+
+/* Where a row's payload is: with it, or in *batch. */
+static enum payload find_payload(struct weir_ventilator *v, const struct weir_row *row,
+                                 struct weir_stream_batch **batch)
+{
+    *batch = NULL;
+    if (row->body.size)
+        return PAYLOAD_HERE;
+    switch (weir_stream_find(&v->stream, row->sequence, batch)) {
+    case WEIR_STREAM_HERE:
+        return (*batch)->record.first <= row->sequence ? PAYLOAD_HERE : PAYLOAD_MISSING;
+    case WEIR_STREAM_UNKNOWN:
+        weir_stream_want(&v->stream, row->sequence, WEIR_READ_ONE_BYTES);
+        return PAYLOAD_LATER;
+    default:
+        return PAYLOAD_MISSING;
+    }
+}
+
+static bool row_expired(const struct weir_ventilator *v, const struct weir_row *row,
+                        const struct weir_stream_batch *batch)
+{
+    struct weir_batch_header header;
+    if (batch)
+        header = batch->header;
+    else if (weir_batch_header_decode(&row->header, &header, NULL) != 0)
+        return false;
+    return weir_handout_expired(v, &header, row->time_ms);
+}
+
+/* Its payload is neither in the state nor in the log: only damage does that. */
+static void give_up(struct weir_ventilator *v, struct weir_group *group, struct weir_row *row)
+{
+    weir_ventilator_log(v, WEIR_LOG_ERROR,
+                        "message %llu of group %s is gone from a damaged log; it cannot be "
+                        "delivered",
+                        (unsigned long long)row->sequence, group->row.policy.name);
+    v->count.missing++;
+    weir_keys_drop(&group->keys, row->key_hash, row->sequence);
+    weir_flush_row_drop(v, row->group, row->sequence);
+    weir_row_destroy(&row);
+}
+
+/* Whether this row, which is due, can go now; *batch holds its payload, or it is with the row. What
+ * cannot ever go is taken off the list. */
+static bool row_ready(struct weir_ventilator *v, struct weir_group *group, struct weir_ready *ready,
+                      struct weir_stream_batch **batch)
+{
+    if (ready->after > v->flush.done)
+        return false;
+    const bool final = weir_group_final(group);
+    const enum payload payload = find_payload(v, ready->row, batch);
+    if (payload == PAYLOAD_LATER) {
+        group->reading = true;
+        return false;
+    }
+    if (payload == PAYLOAD_MISSING || row_expired(v, ready->row, *batch)) {
+        struct weir_row *row = weir_deferred_take(group, ready);
+        group->deferred.rows -= !final;
+        if (payload == PAYLOAD_MISSING)
+            give_up(v, group, row);
+        else
+            weir_outcome_die(v, group, row, WEIR_REASON_EXPIRED);
+        return false;
+    }
+    if (!weir_group_ordered(group) || weir_handout_order_row(v, group, ready->row))
+        return true;
+    struct weir_row *row = weir_deferred_take(group, ready);
+    group->deferred.rows--;
+    weir_row_destroy(&row);
+    return false;
+}
+
+/* The first of a list that can go. */
+static struct weir_ready *first_ready(struct weir_ventilator *v, struct weir_group *group,
+                                      struct weir_ready *list, struct weir_stream_batch **batch)
+{
+    struct weir_ready *ready, *next;
+    DL_FOREACH_SAFE(list, ready, next)
+    {
+        if (row_ready(v, group, ready, batch))
+            return ready;
+    }
+    return NULL;
+}
+
+/* A row that went into the delivery. */
+static void row_leaves(struct weir_group *group, struct weir_ready *ready,
+                       const struct weir_stream_batch *batch)
+{
+    struct weir_row *row = weir_deferred_take(group, ready);
+    group->deferred.rows -= !weir_group_final(group);
+    if (weir_group_ordered(group))
+        weir_handout_order_leased(group, row, batch);
+}
+
+static enum handed stuck(struct weir_ventilator *v, struct weir_group *group)
+{
+    /* There was room, but too little for the next message: acks will make more. */
+    const int64_t at = v->now.mono_ns + WEIR_STUCK_RETRY_MS * WEIR_NS_PER_MS;
+    weir_heap_set(&v->group_timers, &group->timer, at);
+    return HANDED_NO_ROOM;
+}
+
+static enum handed hand_rows(struct weir_ventilator *v, struct weir_group *group)
+{
+    struct weir_stream_batch *batch;
+    struct weir_offer offer;
+    struct weir_ready *ready = first_ready(v, group, group->deferred.ready, &batch);
+    if (!ready)
+        return HANDED_NOTHING;
+    if (!weir_dispatch_offer(v->dispatch, group->row.policy.name, false, &v->now, &offer))
+        return HANDED_NO_ROOM;
+    weir_delivery_begin(v, group, &offer);
+    while (ready && weir_delivery_add_row(v, batch, ready->row)) {
+        row_leaves(group, ready, batch);
+        ready = first_ready(v, group, group->deferred.ready, &batch);
+    }
+    return weir_delivery_send(v, false) ? HANDED_SENT : stuck(v, group);
+}
+
+static enum handed hand_suspect(struct weir_ventilator *v, struct weir_group *group)
+{
+    struct weir_stream_batch *batch;
+    struct weir_offer offer;
+    struct weir_ready *ready = first_ready(v, group, group->deferred.suspects, &batch);
+    if (!ready || !weir_dispatch_offer(v->dispatch, group->row.policy.name, true, &v->now, &offer))
+        return HANDED_NOTHING; /* no worker is free of other work; that does not hold these up */
+    weir_delivery_begin(v, group, &offer);
+    if (weir_delivery_add_row(v, batch, ready->row))
+        row_leaves(group, ready, batch);
+    return weir_delivery_send(v, true) ? HANDED_SENT : HANDED_NOTHING;
+}
+
+/* ---- the log ---- */
+
+static void die_run(struct weir_ventilator *v, struct weir_group *group,
+                    const struct weir_stream_batch *batch, uint64_t sequence, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        weir_outcome_die_unsent(v, group, sequence + i, batch->record.time_ms, WEIR_REASON_EXPIRED);
+}
+
+static void defer_run(struct weir_ventilator *v, struct weir_group *group,
+                      const struct weir_stream_batch *batch, uint64_t sequence, uint64_t count)
+{
+    const int64_t due_ms = batch->record.time_ms + batch->header.delay_ms;
+    for (uint64_t i = 0; i < count; i++)
+        weir_deferred_put(v, group, weir_row_new(group, sequence + i, batch->record.time_ms),
+                          due_ms);
+}
+
+/* The batch that holds `next`: pass over one stretch of it that is not to be handed out, or say how
+ * long the stretch is that is. */
+static uint64_t peek_batch(struct weir_ventilator *v, struct weir_group *group,
+                           struct weir_stream_batch *batch)
+{
+    const uint64_t next = group->row.next;
+    const uint64_t end = weir_stream_batch_end(batch);
+    bool settled = false, skipped = false;
+    if (batch->record.first > next || !weir_group_matches(group, &batch->header)) {
+        uint64_t to = batch->record.first > next ? batch->record.first : end;
+        weir_group_pass(group, to < v->stream.end ? to : v->stream.end);
+        return 0;
+    }
+    uint64_t run = weir_settled_run(&group->settled, next, end, &settled);
+    if (!settled)
+        run = weir_stream_batch_run(batch, next, next + run, &skipped);
+    if (settled || skipped) {
+        weir_group_pass(group, next + run);
+        return 0;
+    }
+    const bool expired = weir_handout_expired(v, &batch->header, batch->record.time_ms);
+    const bool early = batch->header.delay_ms > 0 &&
+                       v->now.wall_ms - batch->record.time_ms < batch->header.delay_ms;
+    if (!expired && !early)
+        return run;
+    if (run > WEIR_TURN_ROWS_MAX)
+        run = WEIR_TURN_ROWS_MAX;
+    group->row.totals.passed += run;
+    if (expired)
+        die_run(v, group, batch, next, run);
+    else
+        defer_run(v, group, batch, next, run);
+    weir_group_pass(group, next + run);
+    return 0;
+}
+
+enum weir_peek weir_handout_peek(struct weir_ventilator *v, struct weir_group *group,
+                                 struct weir_stream_batch **batch, uint32_t *run)
+{
+    for (uint32_t looks = 0; looks < WEIR_TURN_LOOKS_MAX; looks++) {
+        if (group->row.next >= v->stream.end) {
+            group->row.totals.passed = group->row.totals.matched;
+            return WEIR_PEEK_END;
+        }
+        if (group->row.next - group->settled.low >= WEIR_SETTLED_SPAN_MAX)
+            return WEIR_PEEK_END; /* until low rises */
+        if (v->flush.count >= WEIR_FLUSH_OPS_MAX)
+            return WEIR_PEEK_LATER;
+        switch (weir_stream_find(&v->stream, group->row.next, batch)) {
+        case WEIR_STREAM_UNKNOWN:
+            return WEIR_PEEK_READ;
+        case WEIR_STREAM_END: /* numbers that no batch has */
+            weir_group_pass(group, v->stream.end);
+            break;
+        case WEIR_STREAM_HERE:
+            *run = (uint32_t)peek_batch(v, group, *batch);
+            if (*run)
+                return WEIR_PEEK_MESSAGES;
+            break;
+        }
+    }
+    return WEIR_PEEK_LATER;
+}
+
+/* Take from a set of ranges of messages in the log, lowest first. False: the delivery is full, or
+ * something has to be read first. */
+static bool take_ranges(struct weir_ventilator *v, struct weir_group *group,
+                        struct weir_rangeset *ranges)
+{
+    for (uint32_t looks = 0; ranges->count && looks < WEIR_TURN_LOOKS_MAX; looks++) {
+        const struct weir_range range = ranges->at[0];
+        struct weir_stream_batch *batch;
+        const enum weir_stream_found found = weir_stream_find(&v->stream, range.first, &batch);
+        if (found == WEIR_STREAM_UNKNOWN) {
+            weir_stream_want(&v->stream, range.first, WEIR_READ_BYTES);
+            group->reading = true;
+            return false;
+        }
+        if (found == WEIR_STREAM_END || batch->record.first > range.first) {
+            v->count.missing++; /* damage: it was there when it was handed out */
+            weir_rangeset_remove(ranges, range.first, range.first);
+            weir_group_settle(group, range.first, 1);
+            continue;
+        }
+        const uint64_t end = weir_stream_batch_end(batch);
+        uint64_t count = (range.last + 1 < end ? range.last + 1 : end) - range.first;
+        if (weir_handout_expired(v, &batch->header, batch->record.time_ms)) {
+            count = count < WEIR_TURN_ROWS_MAX ? count : WEIR_TURN_ROWS_MAX;
+            die_run(v, group, batch, range.first, count);
+        } else {
+            count = weir_delivery_add(v, batch, range.first, (uint32_t)count, true);
+        }
+        if (count == 0)
+            return false;
+        weir_rangeset_remove(ranges, range.first, range.first + count - 1);
+    }
+    return ranges->count == 0;
+}
+
+static void take_log(struct weir_ventilator *v, struct weir_group *group)
+{
+    struct weir_stream_batch *batch;
+    uint32_t run;
+    while (weir_handout_peek(v, group, &batch, &run) == WEIR_PEEK_MESSAGES) {
+        const uint32_t count = weir_delivery_add(v, batch, group->row.next, run, false);
+        if (count == 0)
+            return;
+        group->row.next += count;
+        group->row.totals.passed += count;
+    }
+}
+
+/* At most once: note as sent what there is room for. It goes out when that is durable. */
+static void claim(struct weir_ventilator *v, struct weir_group *group)
+{
+    struct weir_stream_batch *batch;
+    uint32_t run;
+    uint64_t messages, bytes;
+    if (group->claimed.count || group->cleared.count)
+        return;
+    weir_dispatch_room(v->dispatch, group->row.policy.name, &messages, &bytes);
+    if (messages > WEIR_CLAIM_MESSAGES_MAX)
+        messages = WEIR_CLAIM_MESSAGES_MAX;
+    const uint64_t rate = weir_group_rate_room(group, v->now.mono_ns);
+    if (messages > rate)
+        messages = rate;
+    while (messages > 0 && weir_handout_peek(v, group, &batch, &run) == WEIR_PEEK_MESSAGES) {
+        const uint64_t count = run < messages ? run : messages;
+        const uint64_t first = group->row.next;
+        weir_rangeset_add(&group->claimed, first, first + count - 1);
+        group->row.totals.passed += count;
+        weir_group_pass(group, first + count);
+        messages -= count;
+    }
+    if (group->claimed.count)
+        group->claim_flush = weir_flush_need(v);
+}
+
+static void clear_claimed(struct weir_ventilator *v, struct weir_group *group)
+{
+    if (group->claim_flush == 0 || group->claim_flush > v->flush.done)
+        return;
+    group->claim_flush = 0;
+    for (size_t i = 0; i < group->claimed.count; i++)
+        weir_rangeset_add(&group->cleared, group->claimed.at[i].first, group->claimed.at[i].last);
+    weir_rangeset_fini(&group->claimed);
+}
+
+/* This turn has done enough. */
+static void later(struct weir_ventilator *v, struct weir_group *group)
+{
+    if (v->flush.count >= WEIR_FLUSH_OPS_MAX)
+        v->crowded = true; /* all are stirred when that is written */
+    else
+        weir_ventilator_stir(v, group);
+}
+
+/* Whether the log has anything for the group, as far as that is known without reading it. */
+static bool log_has(struct weir_ventilator *v, struct weir_group *group)
+{
+    struct weir_stream_batch *batch;
+    uint32_t run;
+    if (weir_group_final(group))
+        clear_claimed(v, group);
+    if (group->returned.count || group->cleared.count || weir_handout_order_has(group))
+        return true;
+    switch (weir_handout_peek(v, group, &batch, &run)) {
+    case WEIR_PEEK_LATER:
+        later(v, group);
+        return false;
+    case WEIR_PEEK_END:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
+{
+    struct weir_stream_batch *batch;
+    struct weir_offer offer;
+    uint32_t run;
+    if (!log_has(v, group))
+        return HANDED_NOTHING;
+    if (!weir_dispatch_offer(v->dispatch, group->row.policy.name, false, &v->now, &offer))
+        return HANDED_NO_ROOM;
+    const bool reads = weir_handout_peek(v, group, &batch, &run) == WEIR_PEEK_READ;
+    if (reads) {
+        group->reading = true;
+        weir_stream_want(&v->stream, group->row.next, WEIR_READ_BYTES);
+    }
+    weir_delivery_begin(v, group, &offer);
+    if (weir_group_final(group)) {
+        take_ranges(v, group, &group->cleared);
+        claim(v, group);
+        return weir_delivery_send(v, false) ? HANDED_SENT : HANDED_NOTHING;
+    }
+    const bool through = take_ranges(v, group, &group->returned);
+    if (weir_group_ordered(group))
+        weir_handout_order_fill(v, group);
+    else if (through)
+        take_log(v, group);
+    if (weir_delivery_send(v, false))
+        return HANDED_SENT;
+    return group->reading || v->again ? HANDED_NOTHING : stuck(v, group);
+}
+
+/* ---- one group, one turn ---- */
+
+static void set_timer(struct weir_ventilator *v, struct weir_group *group, int64_t at_ns)
+{
+    if (group->timer.index == 0 || group->timer.at > at_ns)
+        weir_heap_set(&v->group_timers, &group->timer, at_ns);
+}
+
+/* Everything that may go, in portions. False: wait for an event. */
+static bool hand_one(struct weir_ventilator *v, struct weir_group *group)
+{
+    enum handed handed = HANDED_NOTHING;
+    if (group->deferred.ready)
+        handed = hand_rows(v, group);
+    if (handed == HANDED_NOTHING && group->deferred.suspects)
+        handed = hand_suspect(v, group);
+    if (handed == HANDED_NOTHING)
+        handed = hand_log(v, group);
+    return handed == HANDED_SENT;
+}
+
+void weir_handout(struct weir_ventilator *v, struct weir_group *group)
+{
+    if (v->state != WEIR_VENTILATOR_OPEN || group->row.paused)
+        return;
+    group->reading = false;
+    if (v->flush.count >= WEIR_FLUSH_OPS_MAX) {
+        later(v, group);
+        return;
+    }
+    uint32_t sent = 0;
+    bool more = true;
+    while (more && sent < WEIR_TURN_DELIVERIES_MAX) {
+        if (weir_group_rate_room(group, v->now.mono_ns) == 0) {
+            set_timer(v, group, weir_group_rate_next(group));
+            break;
+        }
+        more = hand_one(v, group);
+        sent++;
+    }
+    if (more && sent == WEIR_TURN_DELIVERIES_MAX)
+        weir_ventilator_stir(v, group);
+    if (group->dirty)
+        weir_flush_group(v, group);
+    const int64_t due_ms = weir_deferred_look(v, group);
+    if (due_ms != WEIR_TIME_NEVER)
+        set_timer(v, group, weir_ventilator_mono_of(v, due_ms));
+}

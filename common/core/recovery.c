@@ -1,0 +1,236 @@
+/* Start: the state as it was flushed last, then the batches in the log that it has not absorbed.
+ * Only then is the ventilator open for business. */
+#include <base/alloc.h>
+#include <core/ventilator.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct weir_group_policy *configured(const struct weir_ventilator *v, const char *name)
+{
+    for (uint32_t i = 0; i < v->config.group_count; i++)
+        if (strcmp(v->config.groups[i].name, name) == 0)
+            return &v->config.groups[i];
+    return NULL;
+}
+
+static void recover_group(struct weir_ventilator *v, const struct weir_group_row *row)
+{
+    struct weir_group *group = weir_group_new(row);
+    const struct weir_group_policy *policy = configured(v, row->policy.name);
+    v->groups = weir_realloc(v->groups, v->group_count + 1, sizeof(struct weir_group *));
+    v->groups[v->group_count++] = group;
+    if (row->number > v->last_group)
+        v->last_group = row->number;
+    group->row.listed = policy || row->policy.dynamic;
+    if (policy)
+        group->row.policy = *policy;
+    for (uint32_t i = 0; i < v->recovered->chunk_count; i++)
+        if (v->recovered->chunks[i].group == row->number)
+            weir_settled_load(&group->settled, v->recovered->chunks[i].chunk,
+                              v->recovered->chunks[i].bits);
+    /* What is not settled below `next` was out, or waited in memory: it is handed out again. */
+    struct weir_group_totals *totals = &group->row.totals;
+    const uint64_t open = weir_settled_open(&group->settled, row->next);
+    totals->passed -= open < totals->passed ? open : totals->passed;
+    group->row.next = group->settled.low;
+    group->oldest_ms = v->now.wall_ms;
+    group->dirty = true;
+}
+
+static void recover_counts(struct weir_ventilator *v)
+{
+    for (uint32_t i = 0; i < v->recovered->counts_count; i++) {
+        const struct weir_row_counts *counts = &v->recovered->counts[i];
+        struct weir_group *group = weir_groups_number(v, counts->group);
+        if (!group)
+            continue;
+        group->deferred.rows = counts->deferred;
+        group->deferred.due_ms = counts->due_ms;
+        group->dying = counts->dying;
+        group->dead = counts->dead;
+        group->tombstones = counts->dead;
+        v->dying.rows += counts->dying;
+    }
+}
+
+static struct weir_row *row_move(struct weir_row *from)
+{
+    struct weir_row *row = weir_alloc(sizeof *row);
+    *row = *from;
+    *from = (struct weir_row){0};
+    return row;
+}
+
+static int by_lease(const void *left, const void *right)
+{
+    const struct weir_row *a = left, *b = right;
+    if (a->group != b->group)
+        return a->group < b->group ? -1 : 1;
+    if (a->incarnation != b->incarnation)
+        return a->incarnation < b->incarnation ? -1 : 1;
+    if (a->delivery != b->delivery)
+        return a->delivery < b->delivery ? -1 : 1;
+    return (a->index > b->index) - (a->index < b->index);
+}
+
+static bool same_lease(const struct weir_row *a, const struct weir_row *b)
+{
+    return a->group == b->group && a->incarnation == b->incarnation && a->delivery == b->delivery;
+}
+
+/* A lease that outlived the ventilator's absence goes on under its old name; one that did not is
+ * over like any other whose deadline passes: nothing is counted, but whoever had it may have died
+ * of it. */
+static void recover_lease(struct weir_ventilator *v, struct weir_row *rows, uint32_t count)
+{
+    struct weir_group *group = weir_groups_number(v, rows[0].group);
+    int64_t deadline_ms = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (rows[i].deadline_ms > deadline_ms)
+            deadline_ms = rows[i].deadline_ms;
+    if (!group)
+        return;
+    if (deadline_ms <= v->now.wall_ms || rows[0].incarnation == 0) {
+        for (uint32_t i = 0; i < count; i++) {
+            rows[i].suspect = true;
+            weir_deferred_put(v, group, row_move(&rows[i]), v->now.wall_ms);
+        }
+        return;
+    }
+    struct weir_lease_slice *slices = weir_zalloc(count, sizeof *slices);
+    const struct weir_lease_name name = {rows[0].incarnation, rows[0].delivery};
+    const uint64_t worker = rows[0].worker;
+    const bool alone = rows[0].suspect;
+    for (uint32_t i = 0; i < count; i++) {
+        if (weir_group_ordered(group) && rows[i].key_hash)
+            weir_keys_set(&group->keys, rows[i].key_hash, rows[i].sequence, WEIR_KEY_LEASED, 0);
+        slices[i] = (struct weir_lease_slice){.index = rows[i].index,
+                                              .count = 1,
+                                              .sequence = rows[i].sequence,
+                                              .time_ms = rows[i].time_ms};
+        slices[i].row = row_move(&rows[i]);
+    }
+    int64_t left_ms = deadline_ms - v->now.wall_ms;
+    if (left_ms > weir_group_lease_ms(group))
+        left_ms = weir_group_lease_ms(group);
+    struct weir_lease *lease = weir_leases_add(&v->leases, &name, group, slices, count, &v->now,
+                                               v->now.mono_ns + left_ms * WEIR_NS_PER_MS);
+    free(slices);
+    weir_leases_durable(&v->leases, lease);
+    lease->stored_deadline_ms = deadline_ms;
+    lease->worker = worker;
+    lease->alone = alone;
+    group->in_flight += count;
+}
+
+static void recover_leases(struct weir_ventilator *v)
+{
+    struct weir_row *rows = v->recovered->leased;
+    const uint32_t count = v->recovered->leased_count;
+    if (count)
+        qsort(rows, count, sizeof *rows, by_lease);
+    for (uint32_t from = 0; from < count;) {
+        uint32_t to = from + 1;
+        while (to < count && same_lease(&rows[from], &rows[to]) &&
+               rows[to].index != rows[to - 1].index)
+            to++;
+        recover_lease(v, &rows[from], to - from);
+        from = to;
+    }
+}
+
+static void recover_keys(struct weir_ventilator *v)
+{
+    for (uint32_t i = 0; i < v->recovered->blocking_count; i++) {
+        const struct weir_row *row = &v->recovered->blocking[i];
+        struct weir_group *group = weir_groups_number(v, row->group);
+        if (group && weir_group_ordered(group) && row->key_hash)
+            weir_keys_set(&group->keys, row->key_hash, row->sequence, WEIR_KEY_DEFERRED, 0);
+    }
+    for (uint32_t i = 0; i < v->recovered->parked_count; i++) {
+        struct weir_row *row = &v->recovered->parked[i];
+        struct weir_group *group = weir_groups_number(v, row->group);
+        if (!group)
+            continue;
+        if (weir_group_ordered(group) && row->key_hash)
+            weir_keys_set(&group->keys, row->key_hash, row->sequence, WEIR_KEY_PARKED, 0);
+        else /* the group has no order any more */
+            weir_deferred_put(v, group, row_move(row), v->now.wall_ms);
+    }
+}
+
+static void recover_state(struct weir_ventilator *v)
+{
+    const struct weir_recovered *recovered = v->recovered;
+    if (recovered->damage)
+        weir_ventilator_log(v, WEIR_LOG_ERROR, "the spool is damaged: %s", recovered->damage);
+    for (uint32_t i = 0; i < recovered->group_count; i++)
+        recover_group(v, &recovered->groups[i]);
+    recover_counts(v);
+    recover_leases(v);
+    recover_keys(v);
+    for (uint32_t i = 0; i < recovered->producer_count; i++)
+        weir_intake_remember(v->intake, &recovered->producers[i]);
+    for (uint32_t i = 0; i < recovered->idem_count; i++)
+        weir_idempotency_add(&v->idempotency, &recovered->idems[i]);
+    v->flush.absorbed = recovered->absorbed;
+}
+
+/* ---- the log above the absorbed mark ---- */
+
+static void read_on(struct weir_ventilator *v, uint64_t from);
+
+static void take_in(struct weir_ventilator *v, struct weir_record *record)
+{
+    struct weir_stream_batch batch;
+    const uint64_t first = record->first;
+    if (weir_stream_batch_init(&batch, record) != 0) {
+        weir_ventilator_log(v, WEIR_LOG_ERROR,
+                            "the log's record at sequence %llu is not a batch; it is passed over",
+                            (unsigned long long)first);
+        v->count.missing++;
+        return;
+    }
+    weir_intake_replayed(v->intake, &batch.header, first, batch.record.count, batch.record.time_ms);
+    weir_flush_producer(v, batch.header.producer);
+    weir_accept_absorb(v, &batch);
+    weir_stream_batch_fini(&batch);
+}
+
+static void have_read(struct weir_ventilator *v, struct weir_store_result *result, uint64_t from,
+                      void *pointer)
+{
+    (void)pointer;
+    if (result->status != 0) {
+        weir_ventilator_fail(v, &result->error, "log");
+        return;
+    }
+    for (uint32_t i = 0; i < result->record_count; i++) {
+        const struct weir_record *record = &result->records[i];
+        const uint64_t end = record->first + record->count;
+        if (record->first >= from)
+            take_in(v, &result->records[i]);
+        if (end > from)
+            from = end;
+    }
+    if (result->record_count && from < v->stream.next) {
+        read_on(v, from);
+        return;
+    }
+    weir_recovered_destroy(&v->recovered);
+    weir_ventilator_open(v);
+}
+
+static void read_on(struct weir_ventilator *v, uint64_t from)
+{
+    struct weir_store_request request = {
+        .kind = WEIR_STORE_READ, .sequence = from, .bytes_max = WEIR_READ_BYTES};
+    weir_ventilator_ask(v, &request, have_read, from, NULL);
+}
+
+void weir_recovery_start(struct weir_ventilator *v)
+{
+    recover_state(v);
+    v->flush.dirty = true;
+    read_on(v, v->recovered->absorbed + 1);
+}
