@@ -86,19 +86,16 @@ static void aim(struct relay *self, const struct relay_group *group, const struc
     divide(self, group, true, sum->messages - messages, sum->bytes - bytes, sum->hungry);
 }
 
-/* Has somebody hungry used up most of its part, without enough being free to fill it up? */
+/* Would somebody hungry, with all that is free, still have far too little? Bytes left over by one
+ * whose messages are used up are worth less trouble than messages. */
 static bool wanted(const struct relay *self, const struct sum *sum)
 {
     uint64_t free_messages = less(sum->messages, sum->held_messages);
     uint64_t free_bytes = less(sum->bytes, sum->held_bytes);
     for (uint32_t i = 0; i < self->upstream_count; i++) {
         const struct share *share = &self->shares[i];
-        if (!share->hungry)
-            continue;
-        if ((share->held_messages * 2 < share->target_messages &&
-             less(share->target_messages, share->held_messages) > free_messages) ||
-            (share->held_bytes * 2 < share->target_bytes &&
-             less(share->target_bytes, share->held_bytes) > free_bytes))
+        if (share->hungry && ((share->held_messages + free_messages) * 2 < share->target_messages ||
+                              (share->held_bytes + free_bytes) * 8 < share->target_bytes))
             return true;
     }
     return false;
