@@ -195,7 +195,7 @@ typedef int weir_handler_fn(weir_job_t *job, void *arg);
 WEIR_API weir_worker_options_t *weir_worker_options_new(const char *group, weir_handler_fn *handler,
                                                         void *arg);
 WEIR_API void weir_worker_options_destroy(weir_worker_options_t **self);
-/* Add the `dispatch` endpoint of a router or ventilator: 1 … 64 of them. */
+/* Add the `dispatch` endpoint of a router or ventilator: 1 … 1024 of them. */
 WEIR_API void weir_worker_options_add_from(weir_worker_options_t *self, const char *endpoint);
 /* The worker's name in logs and in a message's history. Default: the group's name. */
 WEIR_API void weir_worker_options_set_name(weir_worker_options_t *self, const char *name);
@@ -251,8 +251,9 @@ WEIR_API int64_t weir_job_time_ms(const weir_job_t *job);
 
 /* The handler needs longer than the group's `timeout`: the time for this attempt begins anew. */
 WEIR_API void weir_job_extend(weir_job_t *job);
-/* Whether this attempt was given up meanwhile (over its time, or its lease was lost): what the
- * handler returns will not count, so it may as well stop. */
+/* Whether this attempt is over its time, or was lost or given up meanwhile: what the handler
+ * returns may not count any more, so it may as well stop. Nothing stops it otherwise: a handler
+ * that never returns keeps its thread. */
 WEIR_API bool weir_job_cancelled(const weir_job_t *job);
 /* The result to hand on when the handler returns WEIR_DONE; copied; the last one counts. At most
  * 8 MiB with the message's headers: a larger one makes the attempt a WEIR_REJECT. */

@@ -114,6 +114,22 @@
 #define WEIR_TURN_MESSAGES_MAX 128u    /* of one port, before the others have their turn */
 #define WEIR_TURN_COMPLETIONS_MAX 512u /* of the store or the executor, likewise */
 
+/* libweir: what include/weir.h states as defaults and bounds. */
+#define WEIR_CLIENT_BATCH_MESSAGES 4096u
+#define WEIR_CLIENT_BATCH_BYTES (256u << 10)
+#define WEIR_CLIENT_QUEUE_MESSAGES 65536u
+#define WEIR_CLIENT_QUEUE_BYTES (64u << 20)
+#define WEIR_CLIENT_TIMEOUT_MS 30000
+#define WEIR_FUNCTION_THREADS_MAX 256u        /* handlers at once of one worker */
+#define WEIR_FUNCTION_JOB_MESSAGES 256u       /* handled in turn by one thread */
+#define WEIR_FUNCTION_PREFETCH_MESSAGES 1024u /* a thread */
+#define WEIR_FUNCTION_PREFETCH_BYTES (16u << 20)
+
+/* Sinks and dead-letter collectors. */
+#define WEIR_HOLD_GROUP_MAX 256u             /* batches written together */
+#define WEIR_HOLD_GROUP_BYTES_MAX (4u << 20) /* of them; a larger batch goes alone */
+#define WEIR_REMOVED_DEATHS_MAX 1000000u     /* removed dead letters that are remembered */
+
 /* Times. */
 #define WEIR_LINGER_MS 1000 /* for what was sent, when a process ends */
 #define WEIR_RECONNECT_MS 50

@@ -5,11 +5,6 @@
 #include <contract/backend.h>
 #include <weir.h>
 
-/* Messages of a job at most: they are handled in turn by one thread, and their outcomes reported as
- * runs. */
-#define WEIR_FUNCTION_JOB_MESSAGES 256u
-#define WEIR_FUNCTION_THREADS_MAX 256u
-
 /* Starts the threads. NULL: there are no more threads or file descriptors to be had. */
 struct weir_executor *weir_function_executor_new(weir_handler_fn *handler, void *arg,
                                                  uint32_t threads, struct weir_error *error);

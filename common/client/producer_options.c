@@ -3,24 +3,18 @@
 #include <client/producer.h>
 #include <stdlib.h>
 
-#define BATCH_MESSAGES 4096u
-#define BATCH_BYTES (256u << 10)
-#define QUEUE_MESSAGES 65536u
-#define QUEUE_BYTES (64u << 20)
-#define TIMEOUT_MS 30000
-
 weir_producer_options_t *weir_producer_options_new(const char *endpoint)
 {
     struct weir_producer_options *self = weir_zalloc(1, sizeof *self);
     *self = (struct weir_producer_options){
         .endpoint = weir_strdup(endpoint != NULL ? endpoint : ""),
         .window = WEIR_PRODUCER_WINDOW,
-        .batch_messages_max = BATCH_MESSAGES,
-        .batch_bytes_max = BATCH_BYTES,
-        .queue_messages_max = QUEUE_MESSAGES,
-        .queue_bytes_max = QUEUE_BYTES,
+        .batch_messages_max = WEIR_CLIENT_BATCH_MESSAGES,
+        .batch_bytes_max = WEIR_CLIENT_BATCH_BYTES,
+        .queue_messages_max = WEIR_CLIENT_QUEUE_MESSAGES,
+        .queue_bytes_max = WEIR_CLIENT_QUEUE_BYTES,
         .when_full = WEIR_WHEN_FULL_BLOCK,
-        .timeout_ms = TIMEOUT_MS,
+        .timeout_ms = WEIR_CLIENT_TIMEOUT_MS,
     };
     return self;
 }

@@ -1,6 +1,7 @@
 /* The worker of the public API: the worker machine, a reactor on a thread of its own, and handlers
  * on others. */
 #include <base/alloc.h>
+#include <base/limits.h>
 #include <base/random.h>
 #include <base/topic.h>
 #include <client/executor.h>
@@ -11,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define PREFETCH_A_HANDLER 1024u
-#define PREFETCH_BYTES (16u << 20)
 
 struct names { /* grows */
     char **at;
@@ -68,7 +66,7 @@ weir_worker_options_t *weir_worker_options_new(const char *group, weir_handler_f
     self->handler = handler;
     self->arg = arg;
     self->concurrency = 1;
-    self->prefetch_bytes = PREFETCH_BYTES;
+    self->prefetch_bytes = WEIR_FUNCTION_PREFETCH_BYTES;
     return self;
 }
 
@@ -160,7 +158,8 @@ static int names_check(const struct weir_worker_options *options, struct weir_er
 
 static uint32_t prefetch_of(const struct weir_worker_options *options)
 {
-    return options->prefetch > 0 ? options->prefetch : options->concurrency * PREFETCH_A_HANDLER;
+    return options->prefetch > 0 ? options->prefetch
+                                 : options->concurrency * WEIR_FUNCTION_PREFETCH_MESSAGES;
 }
 
 static int options_check(const struct weir_worker_options *options, struct weir_error *error)

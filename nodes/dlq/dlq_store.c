@@ -14,9 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PURGE_PAGE 1000u    /* deaths removed in one transaction, so that others get their turn */
-#define TRIM_EVERY 1024u    /* requests between two looks at what has expired */
-#define REMOVED_MAX 1000000 /* deaths remembered as removed */
+#define PURGE_PAGE 1000u /* deaths removed in one transaction, so that others get their turn */
+#define TRIM_EVERY 1024u /* requests between two looks at what has expired */
 
 static const struct weir_hold_schema schema = {
     .what = "dead-letter store",
@@ -260,7 +259,7 @@ static int remember_removed(struct weir_dlq_store *self, const char *id, const c
 
 static int trim_and_commit(struct weir_dlq_store *self, struct weir_error *error)
 {
-    sqlite3_bind_int64(self->trim_removed, 1, REMOVED_MAX);
+    sqlite3_bind_int64(self->trim_removed, 1, WEIR_REMOVED_DEATHS_MAX);
     int status = weir_hold_db_run(self->db, self->trim_removed, "forgetting old removals", error);
     return status == 0 ? weir_hold_db_commit(self->db, "removing dead letters", error) : status;
 }

@@ -1,4 +1,5 @@
 #include <base/alloc.h>
+#include <base/limits.h>
 #include <errno.h>
 #include <hold/hold_store.h>
 #include <pthread.h>

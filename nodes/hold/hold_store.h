@@ -5,11 +5,6 @@
 
 #include <contract/backend.h>
 
-/* Requests that are written together at most. */
-#define WEIR_HOLD_GROUP_MAX 256u
-/* … and their bytes: one larger batch goes alone. */
-#define WEIR_HOLD_GROUP_BYTES_MAX (4u << 20)
-
 /* What writing means for this holder. Called on the store's thread. */
 struct weir_hold_writer {
     void *self;
