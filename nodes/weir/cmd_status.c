@@ -1,10 +1,12 @@
 #include "admin_zmq.h"
 #include "command.h"
+#include "history_table.h"
 #include "output.h"
 
 #include <base/alloc.h>
 #include <base/clock.h>
 #include <base/message_id.h>
+#include <hold/message_json.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,10 +60,10 @@ static void describe(const json_t *group, char *text, size_t bytes)
     size_t used = 0;
 
     text[0] = '\0';
-    format_moment(group, "due_at", moment, sizeof moment);
+    format_moment(group, "due_ms", moment, sizeof moment);
     if (moment[0] != '\0')
         used += (size_t)snprintf(text, bytes, "due %s", moment);
-    format_moment(group, "since", moment, sizeof moment);
+    format_moment(group, "since_ms", moment, sizeof moment);
     if (moment[0] != '\0' && used < bytes)
         used += (size_t)snprintf(text + used, bytes - used, "%ssince %s", used ? ", " : "", moment);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && used < bytes; i++) {
@@ -98,6 +100,23 @@ static void print_answer(const json_t *answer)
         weir_table_add(table, WEIR_DIM, "%s", text);
     }
     weir_table_print(&table, stdout, coloured);
+    if (json_is_true(json_object_get(answer, "trimmed")))
+        puts("\nThe message itself is gone from the log: its groups are told from what remains.");
+    json_object_foreach(json_object_get(answer, "groups"), name, group)
+        weir_history_print(json_object_get(group, "history"), name, stdout, coloured);
+}
+
+/* Times that are to be read, in JSON, are texts: numbers are told in keys that end in _ms. */
+static void print_json(json_t *answer)
+{
+    int64_t accepted_ms = weir_json_integer(answer, "accepted_at", -1);
+    char moment[WEIR_TIME_TEXT_BYTES];
+
+    if (accepted_ms >= 0) {
+        weir_time_format(accepted_ms, moment);
+        json_object_set_new(answer, "accepted_at", json_string(moment));
+    }
+    weir_print_json_line(answer, stdout);
 }
 
 /* Every ventilator whose tag the id bears; more than one only in a topology that `check` refuses.
@@ -178,7 +197,7 @@ static int run(const struct weir_command *self, int argc, char **argv)
         return status;
     status = ask(self, topology, &id, argv[optind], timeout_ms, &answer);
     if (status == 0 && json)
-        weir_print_json_line(answer, stdout);
+        print_json(answer);
     else if (status == 0)
         print_answer(answer);
     json_decref(answer);

@@ -1,5 +1,6 @@
 #include "dlq_listing.h"
 
+#include "history_table.h"
 #include "output.h"
 #include <hold/message_json.h>
 
@@ -20,6 +21,7 @@ static json_t *parsed(const char *text)
 
 json_t *weir_dead_letter_to_json(const struct weir_dead_letter *letter)
 {
+    char moment[WEIR_TIME_TEXT_BYTES];
     json_t *row = json_pack(
         "{s:s, s:s, s:I, s:o, s:o}", "id", letter->id_text, "group", letter->group, "death",
         (json_int_t)letter->death, "topic", weir_json_bytes(letter->topic, strlen(letter->topic)),
@@ -28,8 +30,10 @@ json_t *weir_dead_letter_to_json(const struct weir_dead_letter *letter)
     json_object_set_new(row, "reason", json_string(weir_reason_name(letter->reason)));
     json_object_set_new(row, "attempts", json_integer(letter->attempts));
     json_object_set_new(row, "error", weir_json_bytes(letter->error, strlen(letter->error)));
-    json_object_set_new(row, "accepted_at", json_integer(letter->accepted_ms));
-    json_object_set_new(row, "died_at", json_integer(letter->died_ms));
+    weir_time_format(letter->accepted_ms, moment);
+    json_object_set_new(row, "accepted_at", json_string(moment));
+    weir_time_format(letter->died_ms, moment);
+    json_object_set_new(row, "died_at", json_string(moment));
     json_object_set_new(row, "headers", parsed(letter->headers));
     json_object_set_new(row, "history", parsed(letter->history));
     if (letter->payload != NULL)
@@ -148,30 +152,6 @@ static void print_payload(const struct weir_dead_letter *letter)
     json_decref(text);
 }
 
-static void print_history(const json_t *history)
-{
-    struct weir_table *table;
-    const json_t *note;
-    size_t i;
-
-    if (json_array_size(history) == 0)
-        return;
-    table = weir_table_new(">ATTEMPT|TIME|OUTCOME|WORKER|ERROR");
-    json_array_foreach(history, i, note)
-    {
-        char moment[WEIR_TIME_BYTES];
-
-        weir_format_time(weir_json_integer(note, "time", -1), moment);
-        weir_table_add(table, WEIR_PLAIN, "%" PRId64, weir_json_integer(note, "attempt", 0));
-        weir_table_add(table, WEIR_PLAIN, "%s", moment);
-        weir_table_add(table, WEIR_PLAIN, "%s", weir_json_text(note, "outcome", "?"));
-        weir_table_add(table, WEIR_PLAIN, "%s", weir_json_text(note, "worker", "-"));
-        weir_table_add(table, WEIR_RED, "%.400s", weir_json_text(note, "error", ""));
-    }
-    fputc('\n', stdout);
-    weir_table_print(&table, stdout, weir_output_coloured(stdout));
-}
-
 static void print_fields(const struct weir_dead_letter *letter)
 {
     struct weir_table *table = weir_table_new("|");
@@ -211,7 +191,7 @@ static bool show_page(void *arg, const struct weir_dead_letter *letter)
     if (listing->count++ > 0)
         fputs("\n", stdout);
     print_fields(letter);
-    print_history(history);
+    weir_history_print(history, "", stdout, weir_output_coloured(stdout));
     print_payload(letter);
     json_decref(history);
     return true;

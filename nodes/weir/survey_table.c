@@ -23,34 +23,61 @@ static void add_number(struct weir_table *table, int64_t number, enum weir_colou
         weir_table_add(table, number > 0 ? colour : WEIR_PLAIN, "%" PRId64, number);
 }
 
+/* Adds "WORD" or "NUMBER WORD" to a list in words. */
+static size_t add_words(char *text, size_t bytes, size_t used, int64_t number, const char *word)
+{
+    const char *joint = used > 0 ? ", " : "";
+
+    if (used >= bytes)
+        return used;
+    if (number < 0)
+        return used + (size_t)snprintf(text + used, bytes - used, "%s%s", joint, word);
+    return used +
+           (size_t)snprintf(text + used, bytes - used, "%s%" PRId64 " %s", joint, number, word);
+}
+
 /* A few words on what the process does, from whatever it told. */
 static void describe(const struct weir_seen *seen, char *text, size_t bytes)
 {
     static const struct {
+        uint32_t roles;
         const char *key, *word;
-    } counters[] = {{"accepted", "accepted"}, {"held", "kept"},       {"duplicates", "duplicates"},
-                    {"handled", "handled"},   {"running", "running"}, {"workers", "workers"}};
+    } counters[] = {
+        {1u << WEIR_ROLE_VENTILATOR, "accepted", "accepted"},
+        {1u << WEIR_ROLE_WORKER, "running", "running"},
+        {1u << WEIR_ROLE_WORKER, "done", "done"},
+        {1u << WEIR_ROLE_WORKER, "failed", "failed"},
+        {1u << WEIR_ROLE_WORKER, "rejected", "rejected"},
+        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "held", "kept"},
+        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "duplicates", "duplicates"},
+    };
+    const char *state = weir_json_text(seen->stats, "state", "open");
+    const json_t *dispatch = json_object_get(seen->stats, "dispatch");
     int64_t used_bytes = weir_json_integer(seen->stats, "used_bytes", -1);
+    int64_t peers = weir_json_integer(dispatch, "peer_count", -1);
+    char size[WEIR_BYTES_BYTES];
     size_t used = 0;
 
     text[0] = '\0';
-    if (seen->stats == NULL && strcmp(seen->state, "stopped") != 0) {
-        snprintf(text, bytes, "%s", seen->error.text);
+    if (seen->stats == NULL) {
+        if (strcmp(seen->state, "stopped") != 0)
+            snprintf(text, bytes, "%s", seen->error.text);
         return;
     }
-    for (size_t i = 0; i < sizeof counters / sizeof counters[0] && used < bytes; i++) {
+    if (strcmp(state, "open") != 0)
+        used = add_words(text, bytes, used, -1, state);
+    for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
         int64_t value = weir_json_integer(seen->stats, counters[i].key, -1);
 
-        if (value >= 0)
-            used += (size_t)snprintf(text + used, bytes - used, "%s%" PRId64 " %s",
-                                     used ? ", " : "", value, counters[i].word);
+        if (value >= 0 && (counters[i].roles & (1u << seen->node->role)) != 0)
+            used = add_words(text, bytes, used, value, counters[i].word);
     }
-    if (used_bytes >= 0 && used < bytes) {
-        char size[WEIR_BYTES_BYTES];
-
+    if (used_bytes >= 0) {
         weir_format_bytes((uint64_t)used_bytes, size);
-        snprintf(text + used, bytes - used, "%s%s", used ? ", " : "", size);
+        used = add_words(text, bytes, used, -1, size);
     }
+    if (peers >= 0)
+        (void)add_words(text, bytes, used, peers, peers == 1 ? "client" : "clients");
 }
 
 void weir_survey_print_processes(const struct weir_survey *survey, FILE *out, bool coloured)
