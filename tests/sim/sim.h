@@ -92,6 +92,7 @@ struct sim_message {
 struct sim {
     uint64_t seed;
     bool trace;
+    bool over; /* only what events carry is still released */
     struct weir_random random;
     int64_t now_ns;
     struct weir_heap events;

@@ -395,7 +395,7 @@ static void each_link_of(struct sim_process *process, void (*call)(struct sim_li
 
 void sim_start(struct sim_process *process)
 {
-    if (process->role)
+    if (process->role || process->sim->over)
         return;
     process->epoch++;
     process->role = sim_role_new(process);
@@ -429,6 +429,7 @@ void sim_crash(struct sim_process *process)
 
 void sim_world_fini(struct sim *sim)
 {
+    sim->over = true;
     for (uint32_t i = 0; i < sim->process_count; i++) {
         struct sim_process *process = &sim->processes[i];
         weir_role_destroy(&process->role);
