@@ -81,13 +81,19 @@ struct script *script_new(void)
     return self;
 }
 
-void script_destroy(struct script **self_p)
+void script_forget(struct script *self)
 {
-    struct script *self = *self_p;
     for (uint32_t i = 0; i < self->said_count; i++) {
         weir_control_fini(&self->said[i].control);
         weir_frames_drop(&self->said[i].frames);
     }
+    self->said_count = self->said_seen = 0;
+}
+
+void script_destroy(struct script **self_p)
+{
+    struct script *self = *self_p;
+    script_forget(self);
     for (uint32_t i = 0; i < self->job_count; i++)
         weir_job_fini(&self->jobs[i]);
     for (uint32_t i = 0; i < self->request_count; i++)

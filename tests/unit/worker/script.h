@@ -41,8 +41,9 @@ struct said *script_next(struct script *self);
 struct said *script_expect(struct script *self, uint32_t port, enum weir_verb verb);
 /* The next one of this verb, whatever is said before it; NULL: none. */
 struct said *script_find(struct script *self, enum weir_verb verb);
-/* Whatever was sent so far is of no interest. */
+/* Whatever was sent so far is of no interest; and may be freed. */
 void script_skip(struct script *self);
+void script_forget(struct script *self);
 
 /* An event without frames. */
 struct weir_event script_event(const struct script *self, enum weir_event_type type, uint32_t port,
