@@ -85,8 +85,9 @@ static bool pick_ordered(const struct weir_worker *self, struct weir_worker_lot 
     for (size_t r = 0; r < lot->waiting.count; r++) {
         const struct weir_range range = lot->waiting.at[r];
         for (uint32_t at = (uint32_t)range.first; at <= range.last; at++) {
-            if (order->looked_at++ == ORDER_WINDOW)
+            if (order->looked_at == ORDER_WINDOW) /* of all lots together */
                 return false;
+            order->looked_at++;
             const uint64_t key = weir_worker_key(lot, at);
             if (!key_free(self, order, key)) {
                 order->blocked[order->blocked_count++] = key;

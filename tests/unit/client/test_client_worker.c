@@ -183,14 +183,14 @@ static void test_one(void **state)
     weir_worker_options_set_to(options, holder_endpoint(world->sink));
     weir_worker_options_set_result_topic(options, "result");
     worker_start(world, options);
-    send(world, "task.a", "k", "7", &receipt);
+    send(world, "task.a", "5", "7", &receipt);
     await(world, &world->handled, 1);
     assert_string_equal(world->last_id, receipt.id_text);
     weir_worker_stop(&world->worker);
     assert_null(world->worker);
     assert_int_equal(holder_message_count(world->sink), 1);
     char *held = holder_message(world->sink, 0);
-    assert_string_equal(held, "result/k/7 done");
+    assert_string_equal(held, "result/5/7 done");
     free(held);
 }
 
