@@ -361,12 +361,12 @@ static void destroy(struct weir_role *role)
     weir_dying_fini(v);
     weir_flush_fini(v);
     weir_leases_fini(&v->leases);
+    weir_heap_fini(&v->group_timers);
     for (uint32_t i = 0; i < v->group_count; i++)
         weir_group_destroy(&v->groups[i]);
     free(v->groups);
     free(v->joins);
     free(v->policies);
-    weir_heap_fini(&v->group_timers);
     weir_stream_fini(&v->stream);
     weir_idempotency_fini(&v->idempotency);
     weir_submit_destroy(&v->submit);
