@@ -123,6 +123,7 @@ static void understand(struct weir_admin_call *call, zmq_msg_t *head, zmq_msg_t 
     weir_control_fini(&control);
 }
 
+/* Take one message. One that is empty is a probe, and says nothing. */
 static void receive(struct weir_admin_call *call)
 {
     zmq_msg_t frames[2];
@@ -146,7 +147,8 @@ static void receive(struct weir_admin_call *call)
         return;
     if (count == 1)
         zmq_msg_init(&frames[1]);
-    understand(call, &frames[0], &frames[1]);
+    if (zmq_msg_size(&frames[0]) > 0)
+        understand(call, &frames[0], &frames[1]);
     zmq_msg_close(&frames[0]);
     zmq_msg_close(&frames[1]);
 }

@@ -35,7 +35,7 @@ struct weir_admin_call weir_admin_call_to(const struct weir_topology *topology,
                                           enum weir_verb verb);
 
 /* For a program with a loop of its own: a socket that waits until somebody listens at the endpoint,
- * with a STATS request in it. The first message that comes means that the node answers. NULL: no
+ * with a STATS request in it. Whatever comes means that somebody serves there. NULL: no
  * more sockets. The caller ends it with zmq_close. */
 void *weir_admin_probe(struct weir_admin *self, const char *endpoint);
 

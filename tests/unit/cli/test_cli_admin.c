@@ -97,6 +97,8 @@ static void *serve(void *arg)
     if (node->kind == SILENT)
         return NULL;
     zmq_send(node->socket, identity, (size_t)identity_bytes, ZMQ_SNDMORE);
+    zmq_send(node->socket, "", 0, 0); /* a probe */
+    zmq_send(node->socket, identity, (size_t)identity_bytes, ZMQ_SNDMORE);
     if (node->kind == REFUSES) {
         control.verb = WEIR_VERB_ERROR;
         WEIR_SET(&control, code, CODE, weir_text_of("group"));
