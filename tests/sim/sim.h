@@ -106,7 +106,6 @@ struct sim {
     uint32_t message_count, message_capacity;
     int64_t faults_end_ns;
     uint32_t crashes, breaks;
-    bool over; /* what is still to happen only releases what it carries */
     char failure[512]; /* the first violation; empty: none */
 };
 
