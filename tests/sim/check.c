@@ -63,8 +63,23 @@ bool sim_settled(const struct sim *sim)
     return true;
 }
 
+static struct sim_process *ventilator_of(struct sim *sim, uint32_t stream)
+{
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        struct sim_process *process = &sim->processes[i];
+        if (process->kind == SIM_VENTILATOR && process->index == stream && process->role)
+            return process;
+    }
+    return NULL;
+}
+
 void sim_describe_open(struct sim *sim, uint32_t most)
 {
+    for (uint32_t i = 0; i < sim->process_count && sim->trace; i++) {
+        struct sim_process *process = ventilator_of(sim, i);
+        for (uint32_t g = 0; g < sim->group_count && process; g++)
+            sim_describe_group(sim, process, g);
+    }
     for (uint32_t i = 0; i < sim->message_count; i++) {
         const struct sim_message *message = &sim->messages[i];
         for (uint32_t g = 0; g < sim->group_count && most > 0; g++) {
@@ -78,6 +93,9 @@ void sim_describe_open(struct sim *sim, uint32_t most)
                     message->key, g, (int)sim_behaviour_of(sim, message->number, g),
                     message->confirmed ? "" : "unconfirmed, ", message->delayed ? "delayed, " : "",
                     message->in[g].starts);
+            struct sim_process *process = ventilator_of(sim, message->stream);
+            if (sim->trace && process)
+                sim_describe_message(sim, process, g, message->sequence);
         }
     }
 }

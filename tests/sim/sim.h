@@ -8,6 +8,7 @@
  *   producer.c  who sends, and the model of what was confirmed
  *   scenario.c  a topology and its faults, from the seed
  *   check.c     the invariants of the design, against the model
+ *   describe.c  what is stuck, and where, for whoever reads a trace
  */
 #ifndef SIM_H
 #define SIM_H
@@ -174,5 +175,10 @@ void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *messag
 bool sim_settled(const struct sim *sim);
 void sim_check_end(struct sim *sim);
 void sim_describe_open(struct sim *sim, uint32_t most);
+
+/* describe.c */
+void sim_describe_group(struct sim *sim, struct sim_process *process, uint32_t group);
+void sim_describe_message(struct sim *sim, struct sim_process *process, uint32_t group,
+                          uint64_t sequence);
 
 #endif

@@ -1,0 +1,119 @@
+/* What a ventilator's insides say of a message that is stuck: for whoever reads a trace. It looks
+ * where nothing else here may, and checks nothing. */
+#include "sim.h"
+#include <core/ventilator.h>
+
+static const char *const row_states[] = {"?",     "deferred", "parked", "leased",
+                                         "dying", "dead",     "done"};
+static const char *const places[] = {"leased", "deferred", "parked", "listed"};
+
+static struct weir_group *group_of(const struct weir_ventilator *v, const char *name)
+{
+    return weir_groups_find(v, name, strlen(name));
+}
+
+static void describe_lease(struct sim *sim, const struct weir_lease *lease, uint64_t sequence)
+{
+    for (uint32_t i = 0; i < lease->slice_count; i++) {
+        const struct weir_lease_slice *slice = &lease->slices[i];
+        if (sequence < slice->sequence || sequence - slice->sequence >= slice->count)
+            continue;
+        uint32_t index = slice->index + (uint32_t)(sequence - slice->sequence);
+        if (!weir_rangeset_has(&lease->open, index))
+            continue;
+        sim_log(sim, "open",
+                "  leased: delivery %llu, made at %.6f, deadline %.6f, worker %llx %s%s%s%s",
+                (unsigned long long)lease->name.delivery, (double)lease->made_ns / 1e9,
+                (double)lease->deadline.at / 1e9, (unsigned long long)lease->worker,
+                lease->worker_name ? lease->worker_name : "", lease->alone ? " alone" : "",
+                lease->begun ? " begun" : "", lease->durable ? " durable" : "");
+    }
+}
+
+static void describe_list(struct sim *sim, const struct weir_ready *list, const char *name,
+                          uint64_t sequence)
+{
+    for (; list; list = list->next)
+        if (list->row->sequence == sequence)
+            sim_log(sim, "open", "  in memory, %s", name);
+}
+
+static void describe_rows(struct sim *sim, struct sim_process *process, uint32_t group,
+                          uint64_t sequence)
+{
+    struct weir_store *store = weir_memory_store_store(process->store);
+    struct weir_store_request request = {.id = UINT64_MAX,
+                                         .kind = WEIR_STORE_QUERY,
+                                         .query = WEIR_QUERY_MESSAGE,
+                                         .sequence = sequence,
+                                         .count = SIM_GROUPS_MAX};
+    struct weir_store_result result = {0};
+    store->submit(store, &request);
+    while (weir_memory_store_step(process->store, 1000) > 0)
+        ;
+    while (store->poll(store, &result)) {
+        for (uint32_t i = 0; i < result.row_count; i++) {
+            const struct weir_row *row = &result.rows[i];
+            if (row->group == group)
+                sim_log(sim, "open",
+                        "  row: %s, attempt %u, releases %u, death %u,%s due in %lld ms, delivery "
+                        "%llu",
+                        row_states[row->state], row->attempt, row->releases, row->death,
+                        row->suspect ? " suspect," : "",
+                        (long long)(row->due_ms - sim_now(process).wall_ms),
+                        (unsigned long long)row->delivery);
+        }
+        weir_store_result_fini(&result);
+        result = (struct weir_store_result){0};
+    }
+}
+
+void sim_describe_group(struct sim *sim, struct sim_process *process, uint32_t number)
+{
+    const struct weir_ventilator *v =
+        WEIR_CONTAINER_OF(process->role, struct weir_ventilator, role);
+    const struct weir_group *group = group_of(v, sim->groups[number].policy.name);
+    sim_log(
+        sim, process->name,
+        "state %d, %s: low %llu, next %llu of %llu, in flight %llu, returned %zu, deferred %llu "
+        "(known %d, due in %lld ms, asking %d), dying %llu, keys %u (%s%s), timer %.6f",
+        (int)v->state, group->row.policy.name, (unsigned long long)group->settled.low,
+        (unsigned long long)group->row.next, (unsigned long long)v->stream.end,
+        (unsigned long long)group->in_flight, group->returned.count,
+        (unsigned long long)group->deferred.rows, group->deferred.known,
+        (long long)(group->deferred.due_ms - v->now.wall_ms), group->deferred.asking,
+        (unsigned long long)group->dying, group->keys.count, group->keys.hungry ? "hungry" : "",
+        group->keys.starving ? "starving" : "",
+        group->timer.index ? (double)group->timer.at / 1e9 : -1.0);
+    sim_log(sim, process->name,
+            "dying: %u letters, %llu rows, asking %d, at %lld ms; submit outstanding %u",
+            v->dying.count, (unsigned long long)v->dying.rows, v->dying.asking,
+            (long long)(v->dying.at_ms - v->now.wall_ms),
+            v->submit ? (unsigned)weir_submit_outstanding(v->submit) : 0);
+}
+
+void sim_describe_message(struct sim *sim, struct sim_process *process, uint32_t number,
+                          uint64_t sequence)
+{
+    const struct weir_ventilator *v =
+        WEIR_CONTAINER_OF(process->role, struct weir_ventilator, role);
+    const struct weir_group *group = group_of(v, sim->groups[number].policy.name);
+    if (weir_settled_has(&group->settled, sequence))
+        sim_log(sim, "open", "  settled");
+    if (weir_rangeset_has(&group->returned, sequence))
+        sim_log(sim, "open", "  returned");
+    for (const struct weir_key *key = group->keys.table; key; key = key->hh.next) {
+        const struct weir_key_entry *entry = weir_keys_at(&group->keys, key->hash, sequence);
+        if (entry)
+            sim_log(sim, "open", "  key: %s, %lld of %u, front is %llu, %s", places[entry->place],
+                    (long long)(entry - weir_key_front(key)), key->count,
+                    (unsigned long long)weir_key_front(key)->sequence,
+                    places[weir_key_front(key)->place]);
+    }
+    for (const struct weir_lease *lease = v->leases.table; lease; lease = lease->hh.next)
+        if (lease->group == group)
+            describe_lease(sim, lease, sequence);
+    describe_list(sim, group->deferred.ready, "ready", sequence);
+    describe_list(sim, group->deferred.suspects, "a suspect", sequence);
+    describe_rows(sim, process, group->row.number, sequence);
+}
