@@ -193,7 +193,6 @@ void weir_ventilator_open(struct weir_ventilator *v)
 {
     move(v, WEIR_VENTILATOR_OPEN);
     weir_groups_configure(v);
-    weir_dying_init(v);
     weir_ventilator_log(v, WEIR_LOG_INFO, "open: next sequence %llu, %u groups",
                         (unsigned long long)v->stream.next, v->group_count);
     for (uint32_t i = 0; i < v->group_count; i++)
@@ -440,5 +439,6 @@ struct weir_role *weir_ventilator_new(const struct weir_ventilator_config *confi
     weir_stream_init(&v->stream, v->recovered->next_sequence, read_log, v);
     weir_flush_init(v);
     open_servers(v);
+    weir_dying_init(v); /* now: the collector's link may come up while the log is still read */
     return &v->role;
 }
