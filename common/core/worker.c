@@ -55,7 +55,8 @@ static void on_welcome(void *arg, uint32_t port, const struct weir_control *cont
         beat_ms = BEAT_MS_MIN;
     if (beat_ms > WEIR_HEARTBEAT_MS)
         beat_ms = WEIR_HEARTBEAT_MS;
-    upstream->beat_every_ns = (int64_t)beat_ms * WEIR_NS_PER_MS;
+    /* A little ahead of the session, which beats by itself when nobody else does. */
+    upstream->beat_every_ns = (int64_t)beat_ms * WEIR_NS_PER_MS / 8 * 7;
     upstream->beat_next_ns = now->mono_ns; /* what lives of that which we hold? */
     if (self->held == 0)
         upstream->beat_next_ns += upstream->beat_every_ns;
