@@ -49,4 +49,5 @@ class Idle(harness.unittest.TestCase):
             self.assertLess(percent, 1.0 * harness.SLOW)
 
 
-harness.main()
+if __name__ == "__main__":
+    harness.main()
