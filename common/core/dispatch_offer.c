@@ -154,8 +154,9 @@ bool weir_dispatch_service_room(const struct weir_dispatch *self, const struct s
 
 /* ---- the next delivery ---- */
 
-/* Is a a better choice than b? A due probe first; then the most credit for what is out already;
- * then whose last turn is longer ago. */
+/* Is a a better choice than b? A due probe first; then one that holds nothing, which can also take
+ * one message of any size; then the most credit for what is out already; then whose last turn is
+ * longer ago. */
 static bool better(const struct service *a, const struct room *a_room, const struct service *b,
                    const struct room *b_room)
 {
@@ -163,6 +164,8 @@ static bool better(const struct service *a, const struct room *a_room, const str
         return a_room->probe;
     if (a_room->probe)
         return a->peer->breaker.probe_at_ns < b->peer->breaker.probe_at_ns;
+    if (a_room->whole != b_room->whole)
+        return a_room->whole;
     /* Both factors are at most 2^20. */
     uint64_t a_weight = a_room->messages * (b->outstanding + 1);
     uint64_t b_weight = b_room->messages * (a->outstanding + 1);

@@ -187,7 +187,8 @@ static void on_welcome(void *arg, uint32_t port, const struct weir_control *cont
     uint32_t index = port - WEIR_PORT_FROM;
     self->now = *now;
     weir_relay_meet(self, index, control);
-    weir_relay_flush(self, index);
+    if (!self->upstreams[index].refused)
+        weir_relay_flush(self, index);
     struct relay_group *group, *next;
     HASH_ITER (hh, self->groups, group, next)
         group->loans[index] = (struct loan){0};
