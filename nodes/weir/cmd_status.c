@@ -65,7 +65,7 @@ static void describe(const json_t *group, char *text, size_t bytes)
         used += (size_t)snprintf(text, bytes, "due %s", moment);
     format_moment(group, "since_ms", moment, sizeof moment);
     if (moment[0] != '\0' && used < bytes)
-        used += (size_t)snprintf(text + used, bytes - used, "%ssince %s", used ? ", " : "", moment);
+        used += (size_t)snprintf(text + used, bytes - used, "%s%s", used ? ", " : "", moment);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && used < bytes; i++) {
         const char *value = weir_json_text(group, texts[i].key, "");
 
@@ -95,7 +95,7 @@ static void print_answer(const json_t *answer)
 
         weir_table_add(table, WEIR_PLAIN, "%s", name);
         weir_table_add(table, state_colour(state), "%s", state);
-        weir_table_add(table, WEIR_PLAIN, attempt >= 0 ? "%" PRId64 : "-", attempt);
+        weir_table_add(table, WEIR_PLAIN, attempt > 0 ? "%" PRId64 : "-", attempt);
         describe(group, text, sizeof text);
         weir_table_add(table, WEIR_DIM, "%s", text);
     }
