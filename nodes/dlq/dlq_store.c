@@ -1,7 +1,7 @@
 /* Writing: what the collector holds, and what is removed.
  *
  * A letter's message is kept as it came; its payload is a part of it, which the view dead_letters
- * cuts out. Format 1 of the file; docs/format.md describes it. */
+ * cuts out. Format 1 of the file; docs/format-holders.md describes it. */
 #include <base/alloc.h>
 #include <base/clock.h>
 #include <base/limits.h>

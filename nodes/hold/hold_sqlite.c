@@ -143,7 +143,7 @@ static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema 
     if (tables > 0 && version != schema->version)
         return weir_error_set(error, WEIR_EINVAL,
                               "the %s %s has format %" PRId64 ", this program reads format %" PRId32
-                              ": docs/format.md says how to upgrade",
+                              ": docs/format-holders.md says how to upgrade",
                               self->what, self->path, version, schema->version);
     if (tables == 0) {
         char *pragmas =
