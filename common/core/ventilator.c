@@ -171,7 +171,6 @@ static void from_peers(struct weir_ventilator *v, struct weir_event *event)
 static void route(struct weir_ventilator *v, struct weir_event *event)
 {
     if (event->type == WEIR_EVENT_START) {
-        weir_dying_init(v); /* now: the collector's link may stand before recovery has ended */
         weir_recovery_start(v);
     } else if (event->type == WEIR_EVENT_STORED) {
         stored(v, event->result);

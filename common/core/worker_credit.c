@@ -25,6 +25,12 @@ static bool lendable(const struct weir_worker_upstream *upstream)
     return weir_session_open(upstream->session) && !upstream->refused;
 }
 
+/* It has work, as far as we know. WAITING is said once, so it holds until something was lent. */
+static bool wants(const struct weir_worker_upstream *upstream, const struct weir_now *now)
+{
+    return upstream->starved || upstream->eager_until_ns > now->mono_ns;
+}
+
 static struct loan look(struct weir_worker *self, uint32_t number)
 {
     struct weir_worker_upstream *upstream = &self->upstreams[number];
@@ -75,8 +81,7 @@ static void share(struct weir_worker *self, uint64_t free, const struct weir_now
                                 look(self, i).lent == 0);
     uint32_t among = 0;
     for (uint32_t i = 0; i < count; i++)
-        among += lendable(&self->upstreams[i]) &&
-                 (!starving || self->upstreams[i].eager_until_ns > now->mono_ns);
+        among += lendable(&self->upstreams[i]) && (!starving || wants(&self->upstreams[i], now));
     if (among == 0)
         return;
     uint64_t rest = free % among, available = free;
@@ -89,7 +94,7 @@ static void share(struct weir_worker *self, uint64_t free, const struct weir_now
             struct weir_worker_upstream *upstream = loan.upstream;
             if (!lendable(upstream) || upstream->starved != (pass == 0))
                 continue;
-            const bool in = !starving || upstream->eager_until_ns > now->mono_ns;
+            const bool in = !starving || wants(upstream, now);
             loan.target = in ? free / among + (rest > 0) : 0;
             rest -= in && rest > 0;
             if (!starving && loan.target < loan.lent)

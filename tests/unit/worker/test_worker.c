@@ -123,6 +123,25 @@ static void lends_to_the_upstream_that_has_work(void **state)
     assert_int_equal(bytes, 1 << 19); /* bytes are shared for good */
 }
 
+/* WAITING is said once: it holds, however long nothing can be lent. */
+static void waiting_is_remembered(void **state)
+{
+    struct worker *self = *state;
+    uint64_t messages, bytes;
+    self->config.upstream_count = 2;
+    self->config.prefetch = 1;
+    worker_up(self);
+    deliver(self, 1, 0, 1);
+    struct weir_control waiting = {.verb = WEIR_VERB_WAITING};
+    WEIR_SET(&waiting, group, GROUP, weir_text_of("email"));
+    worker_feed(self, UP(1), &waiting);
+    assert_false(worker_credit(self, 1, &messages, &bytes));
+    worker_pass_ms(self, 3000);
+    worker_job_is(self, 0, WEIR_DONE);
+    assert_true(worker_credit(self, 1, &messages, &bytes));
+    assert_int_equal(messages, 1);
+}
+
 static void an_unknown_group_is_loud_and_asked_for_again(void **state)
 {
     struct worker *self = *state;
@@ -657,6 +676,7 @@ int main(void)
         TEST(never_holds_more_than_its_prefetch),
         TEST(bytes_are_lent_too),
         TEST(lends_to_the_upstream_that_has_work),
+        TEST(waiting_is_remembered),
         TEST(an_unknown_group_is_loud_and_asked_for_again),
         TEST(a_dynamic_group_is_joined),
         TEST(jobs_are_told_all_they_need),
