@@ -78,8 +78,7 @@ void weir_dying_init(struct weir_ventilator *v)
 {
     const struct weir_submit_owner owner = {.self = v, .submitted = submitted};
     uint8_t producer[WEIR_PRODUCER_BYTES];
-    v->dying.at_ms = v->now.wall_ms;
-    if (!v->config.dead_letters || v->submit)
+    if (!v->config.dead_letters)
         return;
     weir_random_fill(&v->random, producer, sizeof producer);
     v->submit = weir_submit_new(WEIR_PORT_TO, producer, WEIR_PRODUCER_WINDOW, &owner, &v->host);

@@ -116,11 +116,29 @@ static void row_leaves(struct weir_group *group, struct weir_ready *ready,
         weir_handout_order_leased(group, row, batch);
 }
 
+static void set_timer(struct weir_ventilator *v, struct weir_group *group, int64_t at_ns)
+{
+    if (group->timer.index == 0 || group->timer.at > at_ns)
+        weir_heap_set(&v->group_timers, &group->timer, at_ns);
+}
+
+/* Who serves the group was told that work waits. Told again in a while: what was said may have come
+ * at a moment when nothing could be made of it. */
+static bool offered(struct weir_ventilator *v, struct weir_group *group, bool alone,
+                    struct weir_offer *offer)
+{
+    const char *name = group->row.policy.name;
+    if (weir_dispatch_offer(v->dispatch, name, alone, &v->now, offer))
+        return true;
+    if (weir_dispatch_servers(v->dispatch, name, NULL) > 0)
+        set_timer(v, group, v->now.mono_ns + WEIR_WAITING_AGAIN_MS * WEIR_NS_PER_MS);
+    return false;
+}
+
 static enum handed stuck(struct weir_ventilator *v, struct weir_group *group)
 {
     /* There was room, but too little for the next message: acks will make more. */
-    const int64_t at = v->now.mono_ns + WEIR_STUCK_RETRY_MS * WEIR_NS_PER_MS;
-    weir_heap_set(&v->group_timers, &group->timer, at);
+    set_timer(v, group, v->now.mono_ns + WEIR_STUCK_RETRY_MS * WEIR_NS_PER_MS);
     return HANDED_NO_ROOM;
 }
 
@@ -131,7 +149,7 @@ static enum handed hand_rows(struct weir_ventilator *v, struct weir_group *group
     struct weir_ready *ready = first_ready(v, group, group->deferred.ready, &batch);
     if (!ready)
         return HANDED_NOTHING;
-    if (!weir_dispatch_offer(v->dispatch, group->row.policy.name, false, &v->now, &offer))
+    if (!offered(v, group, false, &offer))
         return HANDED_NO_ROOM;
     weir_delivery_begin(v, group, &offer);
     while (ready && weir_delivery_add_row(v, batch, ready->row)) {
@@ -356,7 +374,7 @@ static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
     uint32_t run;
     if (!log_has(v, group))
         return HANDED_NOTHING;
-    if (!weir_dispatch_offer(v->dispatch, group->row.policy.name, false, &v->now, &offer))
+    if (!offered(v, group, false, &offer))
         return HANDED_NO_ROOM;
     const bool reads = weir_handout_peek(v, group, &batch, &run) == WEIR_PEEK_READ;
     if (reads) {
@@ -380,12 +398,6 @@ static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
 }
 
 /* ---- one group, one turn ---- */
-
-static void set_timer(struct weir_ventilator *v, struct weir_group *group, int64_t at_ns)
-{
-    if (group->timer.index == 0 || group->timer.at > at_ns)
-        weir_heap_set(&v->group_timers, &group->timer, at_ns);
-}
 
 /* Everything that may go, in portions. False: wait for an event. */
 static bool hand_one(struct weir_ventilator *v, struct weir_group *group)
