@@ -128,6 +128,21 @@ struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint6
                                   uint64_t *readable);
 void weir_log_unpin(struct weir_log *log, struct weir_segment *segment);
 
+/* --- log_directory.c ----------------------------------------------------------------------- */
+
+struct weir_listing {
+    uint64_t *firsts; /* of the segments found, ascending; to be freed */
+    uint32_t count;
+};
+
+/* List the segments, adopt spares, remove what a crash left unfinished. WEIR_EIO. */
+int weir_log_list(struct weir_log *log, struct weir_listing *listing, struct weir_error *error);
+/* Open a segment and check its header. WEIR_EINVAL: another version. WEIR_EDAMAGED: the header is
+ * damaged, or another spool's, or another segment's. WEIR_EIO. */
+int weir_log_open_segment(const struct weir_log *log, uint64_t first,
+                          struct weir_segment_header *header, struct weir_segment **segment,
+                          struct weir_error *error);
+
 /* --- log_recovery.c ------------------------------------------------------------------------ */
 
 /* Open or make the log and recover it. `next_sequence` is what the state asks for at least.

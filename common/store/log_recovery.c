@@ -12,14 +12,12 @@
 #include <base/alloc.h>
 #include <base/log.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define SCAN_STEP_BYTES (1u << 20)
@@ -39,8 +37,7 @@ struct recovery {
     struct weir_log *log;
     struct weir_window window;
     struct weir_error *error;
-    uint64_t *firsts; /* of the files found, ascending */
-    uint32_t first_count;
+    struct weir_listing listing;
     struct weir_segment_header *headers; /* of each */
     uint64_t mark;                       /* the highest certified mark seen */
     /* Of the segment looked at. */
@@ -51,160 +48,6 @@ struct recovery {
     char *report;
     uint32_t reported;
 };
-
-/* --- the files ----------------------------------------------------------------------------- */
-
-static bool parse_segment_name(const char *name, uint64_t *first)
-{
-    uint64_t value = 0;
-
-    for (int i = 0; i < 20; i++) {
-        if (name[i] < '0' || name[i] > '9' || __builtin_mul_overflow(value, UINT64_C(10), &value) ||
-            __builtin_add_overflow(value, (uint64_t)(name[i] - '0'), &value))
-            return false;
-    }
-    *first = value;
-    return strcmp(name + 20, ".seg") == 0;
-}
-
-static bool parse_spare_name(const char *name, uint64_t *number)
-{
-    char *end;
-
-    if (strncmp(name, "spare-", 6) != 0)
-        return false;
-    errno = 0;
-    *number = strtoull(name + 6, &end, 10);
-    return errno == 0 && end != name + 6 && strcmp(end, ".seg") == 0;
-}
-
-static bool is_unfinished(const char *name)
-{
-    size_t length = strlen(name);
-
-    return length == 24 && strcmp(name + 20, ".new") == 0;
-}
-
-static void remove_file(struct recovery *recovery, const char *name)
-{
-    char *path = weir_asprintf("%s/%s", recovery->log->directory, name);
-
-    if (recovery->log->io->unlink(recovery->log->io, path) != 0)
-        weir_log(WEIR_LOG_WARNING, "cannot remove %s, which is not needed: %s", path,
-                 strerror(errno));
-    free(path);
-}
-
-/* A spare of another size than today's segments is of no use. */
-static void adopt_spare(struct recovery *recovery, const char *name, uint64_t number)
-{
-    struct weir_log *log = recovery->log;
-    char *path = weir_asprintf("%s/%s", log->directory, name);
-    struct stat status;
-    bool fits = stat(path, &status) == 0 && (uint64_t)status.st_size == log->segment_bytes;
-
-    if (fits && log->spare_count < WEIR_SPARE_SEGMENTS_MAX)
-        weir_log_add_spare(log, number);
-    else
-        remove_file(recovery, name);
-    free(path);
-}
-
-static int compare_firsts(const void *left, const void *right)
-{
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-
-    return (a > b) - (a < b);
-}
-
-static int list_files(struct recovery *recovery)
-{
-    DIR *directory = opendir(recovery->log->directory);
-    struct dirent *entry;
-    uint64_t number;
-
-    if (directory == NULL)
-        return weir_io_error(recovery->error, errno, "list", recovery->log->directory);
-    while ((entry = readdir(directory)) != NULL) {
-        if (parse_segment_name(entry->d_name, &number)) {
-            recovery->firsts =
-                weir_realloc(recovery->firsts, recovery->first_count + 1, sizeof *recovery->firsts);
-            recovery->firsts[recovery->first_count++] = number;
-        } else if (parse_spare_name(entry->d_name, &number)) {
-            adopt_spare(recovery, entry->d_name, number);
-        } else if (is_unfinished(entry->d_name)) {
-            remove_file(recovery, entry->d_name);
-        }
-    }
-    closedir(directory);
-    if (recovery->first_count > 1)
-        qsort(recovery->firsts, recovery->first_count, sizeof *recovery->firsts, compare_firsts);
-    return 0;
-}
-
-static int check_header(struct recovery *recovery, uint32_t at, const char *path,
-                        const uint8_t *page)
-{
-    struct weir_segment_header *header = &recovery->headers[at];
-    struct weir_error why;
-    int status = weir_segment_header_decode(page, header, &why);
-
-    if (status == WEIR_EDAMAGED)
-        return weir_error_set(recovery->error, status,
-                              "%s: %s; its messages begin at %" PRIu64
-                              ". Move the file out of the directory to start without it",
-                              path, why.text, recovery->firsts[at]);
-    if (status != 0)
-        return weir_error_set(recovery->error, status, "%s: %s", path, why.text);
-    if (memcmp(header->uuid, recovery->log->uuid, sizeof header->uuid) != 0 ||
-        header->tag != recovery->log->tag)
-        return weir_error_set(recovery->error, WEIR_EDAMAGED,
-                              "%s belongs to another spool (its tag is %u); move it back there",
-                              path, header->tag);
-    if (header->first != recovery->firsts[at])
-        return weir_error_set(recovery->error, WEIR_EDAMAGED,
-                              "%s: its header says that it begins at %" PRIu64
-                              "; give the file its own name back",
-                              path, header->first);
-    return 0;
-}
-
-static int open_segment(struct recovery *recovery, uint32_t at)
-{
-    struct weir_log *log = recovery->log;
-    char *path = weir_log_segment_path(log, recovery->firsts[at]);
-    uint8_t *page = weir_alloc(WEIR_SEGMENT_HEADER_BYTES);
-    int fd = log->io->open(log->io, path, O_RDWR);
-    struct stat file;
-    int status = 0, got;
-
-    if (fd < 0 || fstat(fd, &file) != 0) {
-        status = weir_io_error(recovery->error, errno, "open", path);
-        goto cleanup;
-    }
-    got = weir_io_read(log->io, fd, page, WEIR_SEGMENT_HEADER_BYTES, 0);
-    if (got < 0) {
-        status = weir_io_error(recovery->error, errno, "read", path);
-        goto cleanup;
-    }
-    if (got == 0)
-        memset(page, 0, WEIR_SEGMENT_HEADER_BYTES);
-    status = check_header(recovery, at, path, page);
-    if (status != 0)
-        goto cleanup;
-    recovery->segment =
-        weir_segment_new(recovery->firsts[at], (uint64_t)file.st_size, recovery->headers[at].salt);
-    recovery->segment->fd = fd;
-    fd = -1;
-    if (recovery->headers[at].certified > recovery->mark)
-        recovery->mark = recovery->headers[at].certified;
-cleanup:
-    if (fd >= 0)
-        close(fd);
-    free(page);
-    free(path);
-    return status;
-}
 
 /* --- one segment --------------------------------------------------------------------------- */
 
@@ -563,7 +406,7 @@ static int take_last_segment(struct recovery *recovery)
 
 static int take_segment(struct recovery *recovery, uint32_t at)
 {
-    bool is_last = at + 1 == recovery->first_count;
+    bool is_last = at + 1 == recovery->listing.count;
     uint64_t limit = is_last ? UINT64_MAX : recovery->headers[at + 1].certified;
     const struct bad_place *cut;
     int status = scan_segment(recovery, limit);
@@ -582,29 +425,31 @@ static int take_segment(struct recovery *recovery, uint32_t at)
     return 0;
 }
 
+static int open_segment(struct recovery *recovery, uint32_t at, struct weir_segment **segment)
+{
+    struct weir_segment_header *header = &recovery->headers[at];
+    int status = weir_log_open_segment(recovery->log, recovery->listing.firsts[at], header, segment,
+                                       recovery->error);
+
+    if (status == 0 && header->certified > recovery->mark)
+        recovery->mark = header->certified;
+    return status;
+}
+
 /* The header of the next segment is needed before this one is judged, so look one ahead. */
 static int take_segments(struct recovery *recovery)
 {
     struct weir_segment *ahead = NULL;
     int status = 0;
 
-    recovery->headers = weir_zalloc(recovery->first_count, sizeof *recovery->headers);
-    for (uint32_t i = 0; i < recovery->first_count && status == 0; i++) {
-        if (ahead == NULL) {
-            status = open_segment(recovery, i);
-            ahead = recovery->segment;
-            recovery->segment = NULL;
-        }
-        if (status == 0 && i + 1 < recovery->first_count) {
-            struct weir_segment *current = ahead;
-
-            status = open_segment(recovery, i + 1);
-            ahead = recovery->segment;
-            recovery->segment = current;
-        } else {
-            recovery->segment = ahead;
-            ahead = NULL;
-        }
+    recovery->headers = weir_zalloc(recovery->listing.count, sizeof *recovery->headers);
+    if (recovery->listing.count > 0)
+        status = open_segment(recovery, 0, &ahead);
+    for (uint32_t i = 0; i < recovery->listing.count && status == 0; i++) {
+        recovery->segment = ahead;
+        ahead = NULL;
+        if (i + 1 < recovery->listing.count)
+            status = open_segment(recovery, i + 1, &ahead);
         if (status == 0)
             status = take_segment(recovery, i);
     }
@@ -651,7 +496,7 @@ int weir_log_open(const struct weir_log_config *config, uint64_t next_sequence,
     weir_window_init(&recovery.window, config->io, SCAN_STEP_BYTES);
     status = weir_io_make_directory(log->directory, error);
     if (status == 0)
-        status = list_files(&recovery);
+        status = weir_log_list(log, &recovery.listing, error);
     if (status == 0)
         status = take_segments(&recovery);
     if (status == 0) {
@@ -667,7 +512,7 @@ int weir_log_open(const struct weir_log_config *config, uint64_t next_sequence,
         weir_log_abandon(&log);
     }
     weir_window_fini(&recovery.window);
-    free(recovery.firsts);
+    free(recovery.listing.firsts);
     free(recovery.headers);
     free(recovery.bad);
     return status;

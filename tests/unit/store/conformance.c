@@ -14,8 +14,7 @@
 
 #define HEADER_BYTES 24u
 
-/* Content that only this sequence has, so that a wrong offset cannot go unseen. */
-static struct weir_bytes pattern(uint64_t first, uint32_t salt, uint32_t size)
+struct weir_bytes pattern(uint64_t first, uint32_t salt, uint32_t size)
 {
     uint8_t *data;
     struct weir_bytes bytes = weir_bytes_new(size, &data);
@@ -25,8 +24,7 @@ static struct weir_bytes pattern(uint64_t first, uint32_t salt, uint32_t size)
     return bytes;
 }
 
-static void assert_pattern(const struct weir_bytes *bytes, uint64_t first, uint32_t salt,
-                           uint32_t size)
+void assert_pattern(const struct weir_bytes *bytes, uint64_t first, uint32_t salt, uint32_t size)
 {
     struct weir_bytes expected = pattern(first, salt, size);
 
@@ -126,125 +124,17 @@ static void append(struct subject *subject, uint64_t first, uint32_t count, uint
     perform_plain(subject, &request);
 }
 
-static void apply(struct subject *subject, const struct weir_op *ops, uint32_t count)
+void apply(struct subject *subject, const struct weir_op *ops, uint32_t count)
 {
     struct weir_store_request request = apply_request(77, ops, count);
 
     perform_plain(subject, &request);
 }
 
-static void reopen(struct subject *subject)
+void reopen(struct subject *subject)
 {
     subject->close(subject);
     subject->open(subject, 0);
-}
-
-static struct weir_op group_op(uint32_t number, const char *name, enum weir_order order)
-{
-    struct weir_op op = {.type = WEIR_OP_GROUP_PUT};
-
-    op.group = weir_zalloc(1, sizeof *op.group);
-    op.group->number = number;
-    op.group->policy = weir_group_policy_default();
-    snprintf(op.group->policy.name, sizeof op.group->policy.name, "%s", name);
-    op.group->policy.order = order;
-    op.group->policy.topic_count = 2;
-    snprintf(op.group->policy.topics[0], sizeof op.group->policy.topics[0], "user.%s", name);
-    snprintf(op.group->policy.topics[1], sizeof op.group->policy.topics[1], "order.*");
-    op.group->policy.rate_permille = 200000;
-    op.group->policy.max_backlog = 5000000000u;
-    op.group->policy.on_full = WEIR_ON_FULL_DROP;
-    op.group->policy.delivery = WEIR_AT_MOST_ONCE;
-    op.group->policy.start = WEIR_START_EARLIEST;
-    op.group->policy.expire_idle_ms = 99;
-    op.group->policy.dynamic = true;
-    op.group->start = 3;
-    op.group->low = 5;
-    op.group->next = 8;
-    op.group->created_ms = 111;
-    op.group->active_ms = 222;
-    op.group->paused = true;
-    op.group->listed = true;
-    op.group->totals = (struct weir_group_totals){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-    return op;
-}
-
-static struct weir_op row_op(uint32_t group, uint64_t sequence, enum weir_row_state state,
-                             int64_t due_ms)
-{
-    struct weir_op op = {.type = WEIR_OP_ROW_PUT};
-
-    op.row = weir_zalloc(1, sizeof *op.row);
-    *op.row = (struct weir_row){
-        .group = group,
-        .sequence = sequence,
-        .state = state,
-        .time_ms = 1234,
-        .due_ms = due_ms,
-        .attempt = 2,
-        .death = 1,
-        .releases = 3,
-        .suspect = true,
-        .reason = WEIR_REASON_REJECTED,
-        .key_hash = UINT64_C(0xfedcba9876543210),
-        .incarnation = UINT64_C(0xffffffff00000007),
-        .delivery = 17,
-        .index = 4,
-        .worker = UINT64_C(0x8000000000000001),
-        .deadline_ms = 98765,
-        .history = weir_bytes_copy("\x91\x01", 2),
-    };
-    return op;
-}
-
-static struct weir_op with_payload(struct weir_op op, const char *text)
-{
-    op.row->header = weir_bytes_copy("head", 4);
-    op.row->index_entry = weir_bytes_copy("ixix", 4);
-    op.row->body = weir_bytes_copy(text, strlen(text));
-    return op;
-}
-
-static struct weir_op row_drop_op(uint32_t group, uint64_t sequence)
-{
-    return (struct weir_op){.type = WEIR_OP_ROW_DROP, .number = group, .sequence = sequence};
-}
-
-static void assert_row(const struct weir_row *row, uint32_t group, uint64_t sequence,
-                       enum weir_row_state state, int64_t due_ms, const char *payload)
-{
-    assert_int_equal(row->group, group);
-    assert_int_equal(row->sequence, sequence);
-    assert_int_equal(row->state, state);
-    assert_int_equal(row->time_ms, 1234);
-    assert_int_equal(row->due_ms, due_ms);
-    assert_int_equal(row->attempt, 2);
-    assert_int_equal(row->death, 1);
-    assert_int_equal(row->releases, 3);
-    assert_true(row->suspect);
-    assert_int_equal(row->reason, WEIR_REASON_REJECTED);
-    assert_true(row->key_hash == UINT64_C(0xfedcba9876543210));
-    assert_true(row->incarnation == UINT64_C(0xffffffff00000007));
-    assert_int_equal(row->delivery, 17);
-    assert_int_equal(row->index, 4);
-    assert_true(row->worker == UINT64_C(0x8000000000000001));
-    assert_int_equal(row->deadline_ms, 98765);
-    assert_int_equal(row->body.size, payload != NULL ? strlen(payload) : 0);
-    if (payload != NULL) {
-        assert_true(weir_bytes_equal(&row->body, payload, strlen(payload)));
-        assert_true(weir_bytes_equal(&row->header, "head", 4));
-        assert_true(weir_bytes_equal(&row->index_entry, "ixix", 4));
-    }
-}
-
-static void query(struct subject *subject, struct weir_store_request request,
-                  struct weir_store_result *result)
-{
-    request.id = 88;
-    request.kind = WEIR_STORE_QUERY;
-    if (request.count == 0)
-        request.count = 100;
-    perform(subject, &request, result);
 }
 
 /* --- the log ------------------------------------------------------------------------------- */
@@ -521,408 +411,7 @@ static void test_full_takes_those_behind_it(void **state)
     weir_store_result_fini(&result);
 }
 
-/* --- the state ----------------------------------------------------------------------------- */
-
-static void test_query_sees_earlier_applies(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_op ops[2];
-    struct weir_store_request request;
-    struct weir_store_result result = {0};
-
-    ops[0] = group_op(1, "email", WEIR_ORDER_NONE);
-    apply(subject, ops, 1);
-    for (uint64_t i = 1; i <= 20; i++) {
-        ops[0] = row_op(1, i, WEIR_ROW_DEFERRED, 500);
-        request = apply_request(2 * i, ops, 1);
-        subject->store->submit(subject->store, &request);
-        request = (struct weir_store_request){.id = 2 * i + 1,
-                                              .kind = WEIR_STORE_QUERY,
-                                              .query = WEIR_QUERY_DUE,
-                                              .number = 1,
-                                              .time_ms = 500,
-                                              .count = 100};
-        subject->store->submit(subject->store, &request);
-    }
-    for (uint64_t i = 1; i <= 20; i++) {
-        subject->next(subject, &result);
-        assert_int_equal(result.id, 2 * i);
-        assert_int_equal(result.status, 0);
-        weir_store_result_fini(&result);
-        subject->next(subject, &result);
-        assert_int_equal(result.id, 2 * i + 1);
-        assert_int_equal(result.row_count, i);
-        assert_row(&result.rows[i - 1], 1, i, WEIR_ROW_DEFERRED, 500, NULL);
-        assert_true(weir_bytes_equal(&result.rows[i - 1].history, "\x91\x01", 2));
-        weir_store_result_fini(&result);
-    }
-}
-
-static void test_due_and_dying_come_earliest_first(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_op ops[8];
-    struct weir_store_result result = {0};
-
-    ops[0] = group_op(1, "email", WEIR_ORDER_NONE);
-    ops[1] = group_op(2, "fraud", WEIR_ORDER_NONE);
-    ops[2] = row_op(1, 10, WEIR_ROW_DEFERRED, 300);
-    ops[3] = row_op(1, 20, WEIR_ROW_DEFERRED, 100);
-    ops[4] = row_op(1, 30, WEIR_ROW_DEFERRED, 301);
-    ops[5] = row_op(2, 10, WEIR_ROW_DEFERRED, 50);
-    ops[6] = row_op(1, 40, WEIR_ROW_DYING, 90);
-    ops[7] = with_payload(row_op(2, 5, WEIR_ROW_DYING, 80), "payload");
-    apply(subject, ops, 8);
-    query(subject,
-          (struct weir_store_request){.query = WEIR_QUERY_DUE, .number = 1, .time_ms = 300},
-          &result);
-    assert_int_equal(result.row_count, 2);
-    assert_false(result.more);
-    assert_row(&result.rows[0], 1, 20, WEIR_ROW_DEFERRED, 100, NULL);
-    assert_row(&result.rows[1], 1, 10, WEIR_ROW_DEFERRED, 300, NULL);
-    weir_store_result_fini(&result);
-    query(subject,
-          (struct weir_store_request){
-              .query = WEIR_QUERY_DUE, .number = 1, .time_ms = 1000, .count = 1},
-          &result);
-    assert_int_equal(result.row_count, 1);
-    assert_true(result.more);
-    assert_row(&result.rows[0], 1, 20, WEIR_ROW_DEFERRED, 100, NULL);
-    weir_store_result_fini(&result);
-    query(subject, (struct weir_store_request){.query = WEIR_QUERY_DYING, .time_ms = 90}, &result);
-    assert_int_equal(result.row_count, 2);
-    assert_row(&result.rows[0], 2, 5, WEIR_ROW_DYING, 80, "payload");
-    assert_row(&result.rows[1], 1, 40, WEIR_ROW_DYING, 90, NULL);
-    weir_store_result_fini(&result);
-}
-
-static void test_message_uncopied_and_list(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_op ops[10];
-    struct weir_store_result result = {0};
-
-    ops[0] = group_op(1, "email", WEIR_ORDER_NONE);
-    ops[1] = group_op(2, "fraud", WEIR_ORDER_NONE);
-    ops[2] = row_op(2, 10, WEIR_ROW_LEASED, 0);
-    ops[3] = row_op(1, 10, WEIR_ROW_DEFERRED, 5);
-    ops[4] = with_payload(row_op(1, 11, WEIR_ROW_DEFERRED, 5), "copied");
-    ops[5] = row_op(1, 12, WEIR_ROW_DYING, 5);
-    ops[6] = row_op(1, 13, WEIR_ROW_DEAD, 5);
-    ops[7] = row_op(1, 14, WEIR_ROW_DEFERRED, 5);
-    ops[8] = with_payload(row_op(1, 9, WEIR_ROW_PARKED, 5), "parked");
-    ops[9] = row_op(2, 8, WEIR_ROW_PARKED, 5);
-    apply(subject, ops, 10);
-    query(subject, (struct weir_store_request){.query = WEIR_QUERY_MESSAGE, .sequence = 10},
-          &result);
-    assert_int_equal(result.row_count, 2);
-    assert_row(&result.rows[0], 1, 10, WEIR_ROW_DEFERRED, 5, NULL);
-    assert_row(&result.rows[1], 2, 10, WEIR_ROW_LEASED, 0, NULL);
-    weir_store_result_fini(&result);
-    query(subject, (struct weir_store_request){.query = WEIR_QUERY_UNCOPIED, .sequence = 14},
-          &result);
-    assert_int_equal(result.row_count, 4);
-    assert_row(&result.rows[0], 2, 8, WEIR_ROW_PARKED, 5, NULL);
-    assert_row(&result.rows[1], 1, 10, WEIR_ROW_DEFERRED, 5, NULL);
-    assert_row(&result.rows[2], 2, 10, WEIR_ROW_LEASED, 0, NULL);
-    assert_row(&result.rows[3], 1, 12, WEIR_ROW_DYING, 5, NULL);
-    weir_store_result_fini(&result);
-    query(subject,
-          (struct weir_store_request){.query = WEIR_QUERY_LIST,
-                                      .number = 1,
-                                      .state = WEIR_ROW_DEFERRED,
-                                      .sequence = 10,
-                                      .count = 1},
-          &result);
-    assert_int_equal(result.row_count, 1);
-    assert_true(result.more);
-    assert_row(&result.rows[0], 1, 11, WEIR_ROW_DEFERRED, 5, NULL);
-    weir_store_result_fini(&result);
-}
-
-static void test_payload_stays_until_the_row_ends(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_store_request by_sequence = {.query = WEIR_QUERY_MESSAGE, .sequence = 10};
-    struct weir_store_result result = {0};
-    struct weir_op ops[2];
-
-    ops[0] = group_op(1, "email", WEIR_ORDER_NONE);
-    ops[1] = with_payload(row_op(1, 10, WEIR_ROW_DEFERRED, 5), "kept");
-    apply(subject, ops, 2);
-    ops[0] = row_op(1, 10, WEIR_ROW_LEASED, 6);
-    apply(subject, ops, 1);
-    query(subject, by_sequence, &result);
-    assert_row(&result.rows[0], 1, 10, WEIR_ROW_LEASED, 6, "kept");
-    weir_store_result_fini(&result);
-    ops[0] = with_payload(row_op(1, 10, WEIR_ROW_DYING, 7), "newer");
-    apply(subject, ops, 1);
-    query(subject, by_sequence, &result);
-    assert_row(&result.rows[0], 1, 10, WEIR_ROW_DYING, 7, "newer");
-    weir_store_result_fini(&result);
-    ops[0] = row_op(1, 10, WEIR_ROW_DEAD, 8);
-    apply(subject, ops, 1);
-    query(subject, by_sequence, &result);
-    assert_row(&result.rows[0], 1, 10, WEIR_ROW_DEAD, 8, NULL);
-    weir_store_result_fini(&result);
-    /* A row that comes back to life (a replay) does not find the old payload. */
-    ops[0] = row_op(1, 10, WEIR_ROW_DEFERRED, 9);
-    apply(subject, ops, 1);
-    query(subject, by_sequence, &result);
-    assert_row(&result.rows[0], 1, 10, WEIR_ROW_DEFERRED, 9, NULL);
-    weir_store_result_fini(&result);
-}
-
-static void test_row_copy_adds_a_payload(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_store_result result = {0};
-    struct weir_op ops[4];
-
-    ops[0] = group_op(1, "email", WEIR_ORDER_NONE);
-    ops[1] = row_op(1, 10, WEIR_ROW_DEFERRED, 5);
-    ops[2] = with_payload(row_op(1, 10, WEIR_ROW_DEFERRED, 99), "copied out");
-    ops[2].type = WEIR_OP_ROW_COPY;
-    ops[3] = with_payload(row_op(1, 11, WEIR_ROW_DEFERRED, 99), "nobody's");
-    ops[3].type = WEIR_OP_ROW_COPY;
-    apply(subject, ops, 4);
-    query(subject, (struct weir_store_request){.query = WEIR_QUERY_MESSAGE, .sequence = 10},
-          &result);
-    assert_int_equal(result.row_count, 1);
-    assert_row(&result.rows[0], 1, 10, WEIR_ROW_DEFERRED, 5, "copied out");
-    weir_store_result_fini(&result);
-    query(subject, (struct weir_store_request){.query = WEIR_QUERY_UNCOPIED, .sequence = 100},
-          &result);
-    assert_int_equal(result.row_count, 0);
-    weir_store_result_fini(&result);
-    /* A payload without a row left nothing behind that a later row would find. */
-    ops[0] = row_op(1, 11, WEIR_ROW_DEFERRED, 5);
-    apply(subject, ops, 1);
-    query(subject, (struct weir_store_request){.query = WEIR_QUERY_MESSAGE, .sequence = 11},
-          &result);
-    assert_row(&result.rows[0], 1, 11, WEIR_ROW_DEFERRED, 5, NULL);
-    weir_store_result_fini(&result);
-}
-
-static void test_large_answers_are_cut(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_store_request due = {.query = WEIR_QUERY_DUE, .number = 1, .time_ms = 10};
-    struct weir_store_result result = {0};
-    struct weir_op ops[4];
-
-    ops[0] = group_op(1, "email", WEIR_ORDER_NONE);
-    for (uint32_t i = 1; i < 4; i++) {
-        ops[i] = row_op(1, i, WEIR_ROW_DEFERRED, 5);
-        ops[i].row->header = weir_bytes_copy("head", 4);
-        ops[i].row->index_entry = weir_bytes_copy("ixix", 4);
-        ops[i].row->body = pattern(i, 3, WEIR_MESSAGE_BYTES_MAX - 100);
-    }
-    apply(subject, ops, 4);
-    query(subject, due, &result);
-    assert_int_equal(result.row_count, 2);
-    assert_true(result.more);
-    assert_pattern(&result.rows[1].body, 2, 3, WEIR_MESSAGE_BYTES_MAX - 100);
-    weir_store_result_fini(&result);
-}
-
-static void test_rows_are_dropped_and_tombstones_trimmed(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_store_result result = {0};
-    struct weir_op ops[8];
-
-    ops[0] = group_op(1, "email", WEIR_ORDER_NONE);
-    ops[1] = row_op(1, 1, WEIR_ROW_DEAD, 1);
-    ops[2] = row_op(1, 2, WEIR_ROW_DEAD, 1);
-    ops[3] = row_op(1, 3, WEIR_ROW_DEFERRED, 1);
-    ops[4] = row_op(1, 4, WEIR_ROW_DONE, 1);
-    ops[5] = row_op(1, 5, WEIR_ROW_DEAD, 1);
-    ops[6] = row_drop_op(1, 5);
-    ops[7] = (struct weir_op){.type = WEIR_OP_TOMBSTONE_TRIM, .number = 1, .count = 2};
-    apply(subject, ops, 8);
-    query(
-        subject,
-        (struct weir_store_request){.query = WEIR_QUERY_LIST, .number = 1, .state = WEIR_ROW_DEAD},
-        &result);
-    assert_int_equal(result.row_count, 1);
-    assert_row(&result.rows[0], 1, 2, WEIR_ROW_DEAD, 1, NULL);
-    weir_store_result_fini(&result);
-    query(
-        subject,
-        (struct weir_store_request){.query = WEIR_QUERY_LIST, .number = 1, .state = WEIR_ROW_DONE},
-        &result);
-    assert_int_equal(result.row_count, 1);
-    weir_store_result_fini(&result);
-    query(subject,
-          (struct weir_store_request){
-              .query = WEIR_QUERY_LIST, .number = 1, .state = WEIR_ROW_DEFERRED},
-          &result);
-    assert_int_equal(result.row_count, 1);
-    weir_store_result_fini(&result);
-}
-
-static struct weir_op chunk_op(uint32_t group, uint64_t chunk, uint8_t fill_byte)
-{
-    struct weir_op op = {.type = WEIR_OP_CHUNK_PUT, .number = group, .chunk = chunk};
-
-    op.bits = weir_alloc(WEIR_CHUNK_BYTES);
-    memset(op.bits, fill_byte, WEIR_CHUNK_BYTES);
-    return op;
-}
-
-static void assert_chunk(const struct weir_chunk_row *chunk, uint32_t group, uint64_t number,
-                         uint8_t fill_byte)
-{
-    assert_int_equal(chunk->group, group);
-    assert_int_equal(chunk->chunk, number);
-    for (uint32_t i = 0; i < WEIR_CHUNK_BYTES; i++)
-        assert_int_equal(chunk->bits[i], fill_byte);
-}
-
-static void test_groups_and_chunks_survive(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_recovered *recovered;
-    struct weir_op ops[10], expected = group_op(1, "email", WEIR_ORDER_KEY);
-
-    ops[0] = group_op(2, "fraud", WEIR_ORDER_NONE);
-    ops[1] = group_op(1, "email", WEIR_ORDER_NONE);
-    ops[2] = group_op(1, "email", WEIR_ORDER_KEY);
-    ops[3] = chunk_op(1, 3, 0x11);
-    ops[4] = chunk_op(1, 4, 0x22);
-    ops[5] = chunk_op(1, 5, 0x33);
-    ops[6] = chunk_op(1, 4, 0x44);
-    ops[7] = chunk_op(2, 1, 0x55);
-    ops[8] = (struct weir_op){.type = WEIR_OP_CHUNK_TRIM, .number = 1, .chunk = 4};
-    ops[9] = row_op(2, 6, WEIR_ROW_DEFERRED, 1);
-    apply(subject, ops, 10);
-    reopen(subject);
-    recovered = subject->recovered;
-    assert_int_equal(recovered->group_count, 2);
-    assert_memory_equal(&recovered->groups[0], expected.group, sizeof *expected.group);
-    assert_int_equal(recovered->groups[1].number, 2);
-    assert_string_equal(recovered->groups[1].policy.name, "fraud");
-    assert_int_equal(recovered->chunk_count, 3);
-    assert_chunk(&recovered->chunks[0], 1, 4, 0x44);
-    assert_chunk(&recovered->chunks[1], 1, 5, 0x33);
-    assert_chunk(&recovered->chunks[2], 2, 1, 0x55);
-    assert_int_equal(recovered->next_sequence, 8);
-    free(expected.group);
-
-    ops[0] = (struct weir_op){.type = WEIR_OP_GROUP_DROP, .number = 2};
-    apply(subject, ops, 1);
-    reopen(subject);
-    recovered = subject->recovered;
-    assert_int_equal(recovered->group_count, 1);
-    assert_int_equal(recovered->chunk_count, 2);
-    assert_int_equal(recovered->counts_count, 0);
-}
-
-static void test_rows_survive(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_recovered *recovered;
-    struct weir_op ops[12];
-
-    ops[0] = group_op(1, "email", WEIR_ORDER_KEY);
-    ops[1] = group_op(2, "fraud", WEIR_ORDER_NONE);
-    ops[2] = row_op(1, 10, WEIR_ROW_LEASED, 0);
-    ops[3] = with_payload(row_op(2, 9, WEIR_ROW_LEASED, 0), "not loaded");
-    ops[4] = with_payload(row_op(1, 11, WEIR_ROW_PARKED, 0), "not loaded");
-    ops[5] = row_op(1, 12, WEIR_ROW_DEFERRED, 700); /* holds its key up */
-    ops[6] = row_op(1, 13, WEIR_ROW_DEFERRED, 600); /* no key: holds nothing up */
-    ops[6].row->key_hash = 0;
-    ops[7] = row_op(2, 14, WEIR_ROW_DEFERRED, 500); /* no order: neither */
-    ops[8] = row_op(1, 15, WEIR_ROW_DEFERRED, 650); /* no key */
-    ops[8].row->key_hash = 0;
-    ops[9] = row_op(1, 16, WEIR_ROW_DYING, 1);
-    ops[10] = row_op(1, 17, WEIR_ROW_DEAD, 1);
-    ops[11] = row_op(1, 900, WEIR_ROW_DONE, 1);
-    apply(subject, ops, 12);
-    reopen(subject);
-    recovered = subject->recovered;
-    assert_int_equal(recovered->next_sequence, 901);
-    assert_int_equal(recovered->leased_count, 2);
-    assert_row(&recovered->leased[0], 2, 9, WEIR_ROW_LEASED, 0, NULL);
-    assert_row(&recovered->leased[1], 1, 10, WEIR_ROW_LEASED, 0, NULL);
-    assert_true(weir_bytes_equal(&recovered->leased[0].history, "\x91\x01", 2));
-    assert_int_equal(recovered->parked_count, 1);
-    assert_row(&recovered->parked[0], 1, 11, WEIR_ROW_PARKED, 0, NULL);
-    assert_int_equal(recovered->blocking_count, 1);
-    assert_row(&recovered->blocking[0], 1, 12, WEIR_ROW_DEFERRED, 700, NULL);
-    assert_int_equal(recovered->blocking[0].history.size, 0);
-    assert_int_equal(recovered->counts_count, 2);
-    assert_int_equal(recovered->counts[0].group, 1);
-    assert_int_equal(recovered->counts[0].deferred, 3);
-    assert_int_equal(recovered->counts[0].dying, 1);
-    assert_int_equal(recovered->counts[0].dead, 1);
-    assert_int_equal(recovered->counts[0].due_ms, 600);
-    assert_int_equal(recovered->counts[1].group, 2);
-    assert_int_equal(recovered->counts[1].deferred, 1);
-    assert_int_equal(recovered->counts[1].dying, 0);
-    assert_int_equal(recovered->counts[1].due_ms, 500);
-}
-
-static struct weir_op producer_op(uint8_t name, uint64_t number, int64_t time_ms)
-{
-    struct weir_op op = {.type = WEIR_OP_PRODUCER_PUT};
-
-    memset(op.producer.id, name, sizeof op.producer.id);
-    op.producer.number = number;
-    op.producer.time_ms = time_ms;
-    op.producer.answer_count = 2;
-    op.producer.answers[0] = (struct weir_producer_answer){number - 1, 70, 5, time_ms - 1};
-    op.producer.answers[1] = (struct weir_producer_answer){number, 75, 6, time_ms};
-    return op;
-}
-
-static struct weir_op idem_op(uint8_t name, uint64_t sequence)
-{
-    struct weir_op op = {.type = WEIR_OP_IDEM_PUT};
-
-    memset(op.idem.hash, name, sizeof op.idem.hash);
-    op.idem.sequence = sequence;
-    op.idem.time_ms = (int64_t)sequence * 2;
-    return op;
-}
-
-static void test_producers_and_keys_survive(void **state)
-{
-    struct subject *subject = *state;
-    struct weir_recovered *recovered;
-    struct weir_op ops[8];
-
-    ops[0] = producer_op(9, 3, 100);
-    ops[1] = producer_op(4, 8, 50);
-    ops[2] = producer_op(9, 4, 120);
-    ops[3] = (struct weir_op){.type = WEIR_OP_PRODUCER_TRIM, .time_ms = 100};
-    ops[4] = idem_op(1, 30);
-    ops[5] = idem_op(2, 10);
-    ops[6] = idem_op(3, 20);
-    ops[7] = (struct weir_op){.type = WEIR_OP_IDEM_TRIM, .sequence = 20};
-    apply(subject, ops, 8);
-    reopen(subject);
-    recovered = subject->recovered;
-    assert_int_equal(recovered->producer_count, 1);
-    assert_int_equal(recovered->producers[0].id[15], 9);
-    assert_int_equal(recovered->producers[0].number, 4);
-    assert_int_equal(recovered->producers[0].time_ms, 120);
-    assert_int_equal(recovered->producers[0].answer_count, 2);
-    assert_int_equal(recovered->producers[0].answers[0].number, 3);
-    assert_int_equal(recovered->producers[0].answers[0].time_ms, 119);
-    assert_int_equal(recovered->producers[0].answers[1].first, 75);
-    assert_int_equal(recovered->producers[0].answers[1].count, 6);
-    assert_int_equal(recovered->idem_count, 2);
-    assert_int_equal(recovered->idems[0].sequence, 20);
-    assert_int_equal(recovered->idems[0].hash[0], 3);
-    assert_int_equal(recovered->idems[0].time_ms, 40);
-    assert_int_equal(recovered->idems[1].sequence, 30);
-    assert_int_equal(recovered->idems[1].hash[15], 1);
-    assert_int_equal(recovered->next_sequence, 81);
-}
-
-static int set_up(void **state)
+int conformance_set_up(void **state)
 {
     struct subject *subject = *state;
 
@@ -930,7 +419,7 @@ static int set_up(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
+int conformance_tear_down(void **state)
 {
     struct subject *subject = *state;
 
@@ -941,10 +430,10 @@ static int tear_down(void **state)
 
 #define CASE(name)                                                                                 \
     {                                                                                              \
-#name, name, set_up, tear_down, subject                                                    \
+#name, name, conformance_set_up, conformance_tear_down, subject                            \
     }
 
-int conformance_run(const char *name, struct subject *subject)
+static int run_log(struct subject *subject)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_new_store_is_empty),
@@ -956,17 +445,12 @@ int conformance_run(const char *name, struct subject *subject)
         CASE(test_trim_frees_what_is_absorbed),
         CASE(test_full_and_on),
         CASE(test_full_takes_those_behind_it),
-        CASE(test_query_sees_earlier_applies),
-        CASE(test_due_and_dying_come_earliest_first),
-        CASE(test_message_uncopied_and_list),
-        CASE(test_payload_stays_until_the_row_ends),
-        CASE(test_row_copy_adds_a_payload),
-        CASE(test_large_answers_are_cut),
-        CASE(test_rows_are_dropped_and_tombstones_trimmed),
-        CASE(test_groups_and_chunks_survive),
-        CASE(test_rows_survive),
-        CASE(test_producers_and_keys_survive),
     };
 
-    return _cmocka_run_group_tests(name, tests, sizeof tests / sizeof tests[0], NULL, NULL);
+    return cmocka_run_group_tests_name("the contract: log", tests, NULL, NULL);
+}
+
+int conformance_run(struct subject *subject)
+{
+    return run_log(subject) + conformance_run_state(subject);
 }

@@ -20,7 +20,14 @@ struct subject {
 };
 
 /* Runs the suite; returns the number of failed tests. */
-int conformance_run(const char *name, struct subject *subject);
+int conformance_run(struct subject *subject);
+int conformance_run_state(struct subject *subject); /* a part of it */
+int conformance_set_up(void **state);
+int conformance_tear_down(void **state);
+
+/* Bytes that only this sequence has, so that a wrong offset cannot go unseen. */
+struct weir_bytes pattern(uint64_t first, uint32_t salt, uint32_t size);
+void assert_pattern(const struct weir_bytes *bytes, uint64_t first, uint32_t salt, uint32_t size);
 
 /* Batches with known content. */
 struct weir_store_request append_request(uint64_t id, uint64_t first, uint32_t count,
@@ -32,6 +39,8 @@ void perform(struct subject *subject, struct weir_store_request *request,
              struct weir_store_result *result);
 /* As perform, for requests whose result holds nothing of interest. */
 void perform_plain(struct subject *subject, struct weir_store_request *request);
+void apply(struct subject *subject, const struct weir_op *ops, uint32_t count);
+void reopen(struct subject *subject);
 struct weir_store_request read_request(uint64_t id, uint64_t sequence, uint32_t bytes_max);
 struct weir_store_request apply_request(uint64_t id, const struct weir_op *ops, uint32_t count);
 struct weir_store_request trim_request(uint64_t id, uint64_t sequence);

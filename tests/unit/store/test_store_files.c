@@ -11,7 +11,7 @@ int main(void)
 
     fixture_set_up(&state);
     fixture = state;
-    failed = conformance_run("contract, on files", &fixture->subject);
+    failed = conformance_run(&fixture->subject);
     fixture_tear_down(&state);
     return failed;
 }

@@ -106,7 +106,7 @@ int main(void)
                     .clear = memory_clear,
                     .small_bytes_max = 256 << 10},
     };
-    int failed = conformance_run("contract, in memory", &self.subject);
+    int failed = conformance_run(&self.subject);
 
     return failed + cmocka_run_group_tests_name("store in memory", tests, NULL, NULL);
 }
