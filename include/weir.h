@@ -146,8 +146,8 @@ WEIR_API int weir_producer_send(weir_producer_t *self, const weir_message_t *mes
 
 /* Called once for each message sent with it: either `receipt` or `error` is not NULL, and valid
  * during the call. It runs on a thread of yours: within weir_producer_dispatch,
- * weir_producer_flush, or a weir_producer_send_async that waits for room. It may send, but neither
- * flush nor destroy. */
+ * weir_producer_flush, or a weir_producer_send_async that waits for room. It may send (which then
+ * never waits for room: full is WEIR_EFULL), but neither flush nor destroy. */
 typedef void weir_confirm_fn(void *arg, const struct weir_receipt *receipt,
                              const struct weir_error *error);
 

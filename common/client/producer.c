@@ -120,11 +120,18 @@ void weir_producer_destroy(weir_producer_t **self)
 
 /* ---- Batches -------------------------------------------------------------------------------- */
 
+void weir_producer_batch_release(struct weir_producer *self, struct batch *batch)
+{
+    self->held_messages -= batch->held_messages;
+    self->held_bytes -= batch->held_bytes;
+    batch->held_messages = 0;
+    batch->held_bytes = 0;
+}
+
 void weir_producer_batch_end(struct weir_producer *self, struct batch *batch)
 {
+    weir_producer_batch_release(self, batch);
     TAILQ_REMOVE(&self->all, batch, in_all);
-    self->held_messages -= batch->count;
-    self->held_bytes -= batch->bytes;
     weir_batch_builder_destroy(&batch->builder);
     free(batch->entries);
     free(batch->duplicates);
@@ -180,7 +187,8 @@ static int batch_try(struct weir_producer *self, struct batch *batch,
     const size_t size = weir_batch_builder_size(batch->builder);
     batch->entries[batch->count++] = *entry;
     batch->called_back |= entry->confirm != NULL;
-    batch->bytes += size - size_before;
+    batch->held_messages++;
+    batch->held_bytes += size - size_before;
     batch->full = batch->count >= options->batch_messages_max || size >= options->batch_bytes_max;
     self->held_messages++;
     self->held_bytes += size - size_before;
@@ -256,6 +264,10 @@ static const char *link_text(enum weir_link link)
     return "it is connected and has not answered yet";
 }
 
+/* Whose callbacks this thread is running. A send from within them never waits for room: what makes
+ * room may be the callback itself, or those behind it. */
+static _Thread_local const struct weir_producer *dispatching;
+
 /* Run the callbacks of the oldest finished batch; returns how many. Call with the mutex held, which
  * is released meanwhile. */
 static uint32_t dispatch_one(struct weir_producer *self)
@@ -268,7 +280,11 @@ static uint32_t dispatch_one(struct weir_producer *self)
         ssize_t got = read(self->fd, &count, sizeof count);
         WEIR_ASSERT(got == (ssize_t)sizeof count);
     }
+    weir_producer_batch_release(self, batch); /* a callback may send again */
+    pthread_cond_broadcast(&self->changed);
     pthread_mutex_unlock(&self->mutex);
+    const struct weir_producer *outer = dispatching;
+    dispatching = self;
     for (uint32_t i = 0; i < batch->count; i++) {
         const struct entry *entry = &batch->entries[i];
         struct weir_receipt receipt;
@@ -282,6 +298,7 @@ static uint32_t dispatch_one(struct weir_producer *self)
         }
         ran++;
     }
+    dispatching = outer;
     pthread_mutex_lock(&self->mutex);
     weir_producer_batch_end(self, batch);
     pthread_cond_broadcast(&self->changed);
@@ -295,9 +312,9 @@ static int make_room(struct weir_producer *self, uint64_t bytes, bool dispatch, 
     const struct weir_producer_options *options = &self->options;
     while (self->held_messages > 0 && (self->held_messages >= options->queue_messages_max ||
                                        self->held_bytes + bytes > options->queue_bytes_max)) {
-        if (dispatch && !TAILQ_EMPTY(&self->finished))
+        if (dispatch && dispatching != self && !TAILQ_EMPTY(&self->finished))
             dispatch_one(self);
-        else if (options->when_full == WEIR_WHEN_FULL_FAIL)
+        else if (options->when_full == WEIR_WHEN_FULL_FAIL || dispatching == self)
             return weir_error_set(error, WEIR_EFULL,
                                   "the producer for %s is full with %u messages; %s",
                                   options->endpoint, self->held_messages, link_text(self->link));

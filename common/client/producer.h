@@ -52,7 +52,8 @@ struct batch {
     bool called_back; /* any entry has a confirm */
     struct entry *entries;
     uint32_t count, capacity;
-    uint64_t bytes;
+    uint32_t held_messages; /* of these, as far as they count against the queue's limits */
+    uint64_t held_bytes;
     /* How it ended. */
     struct weir_error error; /* code 0: accepted */
     struct weir_id first;
@@ -93,6 +94,8 @@ void weir_producer_role_fini(struct weir_producer *self);
 /* Have the reactor look at `waiting`. Call with the mutex held. */
 void weir_producer_wake(struct weir_producer *self);
 
+/* It counts against the queue's limits no more. Call with the mutex held. */
+void weir_producer_batch_release(struct weir_producer *self, struct batch *batch);
 /* Take a batch out of `all`, and free it. Call with the mutex held. */
 void weir_producer_batch_end(struct weir_producer *self, struct batch *batch);
 /* What message `at` of an accepted batch got. */

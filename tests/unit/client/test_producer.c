@@ -320,6 +320,46 @@ static void test_holder_returns(void **state)
     free(endpoint);
 }
 
+struct chain {
+    struct world *world;
+    uint32_t left, full;
+};
+
+static void send_next(void *arg, const struct weir_receipt *receipt, const struct weir_error *error)
+{
+    struct chain *chain = arg;
+    assert_non_null(receipt);
+    assert_null(error);
+    /* Two for one: the second finds the queue full at last, and says so at once. */
+    for (uint32_t i = 0; i < 2 && chain->left > 0; i++) {
+        weir_message_t *message = weir_message_new("t", "next", 4);
+        int status = weir_producer_send_async(chain->world->producer, message, send_next, chain,
+                                              &chain->world->error);
+        assert_true(status == 0 || status == WEIR_EFULL);
+        chain->left -= status == 0;
+        chain->full += status == WEIR_EFULL;
+        weir_message_destroy(&message);
+    }
+}
+
+/* Callbacks that send: a chain goes on, and what is full neither waits nor recurses. */
+static void test_callbacks_send(void **state)
+{
+    struct world *world = *state;
+    struct chain chain = {.world = world, .left = 500};
+    weir_producer_options_set_queue(world->options, 4, 1 << 20);
+    start(world);
+    weir_message_t *message = weir_message_new("t", "first", 5);
+    assert_int_equal(
+        weir_producer_send_async(world->producer, message, send_next, &chain, &world->error), 0);
+    while (chain.left > 0 || weir_producer_outstanding(world->producer) > 0)
+        assert_int_equal(weir_producer_flush(world->producer, 20000, &world->error), 0);
+    assert_int_equal(chain.left, 0);
+    assert_true(chain.full > 0);
+    assert_int_equal(holder_message_count(world->holder), 501);
+    weir_message_destroy(&message);
+}
+
 /* A holder whose disk is full says BUSY; when there is room, all goes on, in order. */
 static void test_holder_full(void **state)
 {
@@ -399,6 +439,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_batching_rule, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign_loop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_callbacks_send, setup, teardown),
         cmocka_unit_test_setup_teardown(test_times_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_options, setup, teardown),
