@@ -73,13 +73,32 @@ static struct sim_process *ventilator_of(struct sim *sim, uint32_t stream)
     return NULL;
 }
 
+/* Of the groups that have anything open. */
+static void describe_processes(struct sim *sim)
+{
+    for (uint32_t g = 0; g < sim->group_count; g++) {
+        uint32_t m = 0;
+        while (m < sim->message_count &&
+               sim->messages[m].in[g].results + sim->messages[m].in[g].deaths > 0)
+            m++;
+        for (uint32_t i = 0; i < sim->process_count && m < sim->message_count; i++) {
+            struct sim_process *process = &sim->processes[i];
+            if (!process->role)
+                continue;
+            if (process->kind == SIM_VENTILATOR)
+                sim_describe_group(sim, process, g);
+            else if (process->kind == SIM_RELAY)
+                sim_describe_relay(sim, process, sim->groups[g].policy.name);
+            else if (process->kind == SIM_WORKER && process->group == g)
+                sim_describe_worker(sim, process);
+        }
+    }
+}
+
 void sim_describe_open(struct sim *sim, uint32_t most)
 {
-    for (uint32_t i = 0; i < sim->process_count && sim->trace; i++) {
-        struct sim_process *process = ventilator_of(sim, i);
-        for (uint32_t g = 0; g < sim->group_count && process; g++)
-            sim_describe_group(sim, process, g);
-    }
+    if (sim->trace)
+        describe_processes(sim);
     for (uint32_t i = 0; i < sim->message_count; i++) {
         const struct sim_message *message = &sim->messages[i];
         for (uint32_t g = 0; g < sim->group_count && most > 0; g++) {

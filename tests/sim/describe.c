@@ -90,6 +90,7 @@ void sim_describe_group(struct sim *sim, struct sim_process *process, uint32_t n
             v->dying.count, (unsigned long long)v->dying.rows, v->dying.asking,
             (long long)(v->dying.at_ms - v->now.wall_ms),
             v->submit ? (unsigned)weir_submit_outstanding(v->submit) : 0);
+    sim_describe_dispatch(sim, process->name, v->dispatch, group->row.policy.name);
 }
 
 void sim_describe_message(struct sim *sim, struct sim_process *process, uint32_t number,

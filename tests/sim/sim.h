@@ -8,7 +8,7 @@
  *   producer.c  who sends, and the model of what was confirmed
  *   scenario.c  a topology and its faults, from the seed
  *   check.c     the invariants of the design, against the model
- *   describe.c  what is stuck, and where, for whoever reads a trace
+ *   describe*.c what is stuck, and where, for whoever reads a trace
  */
 #ifndef SIM_H
 #define SIM_H
@@ -176,7 +176,12 @@ bool sim_settled(const struct sim *sim);
 void sim_check_end(struct sim *sim);
 void sim_describe_open(struct sim *sim, uint32_t most);
 
-/* describe.c */
+/* describe.c, describe_credit.c, describe_relay.c, describe_worker.c */
+struct weir_dispatch;
+void sim_describe_dispatch(struct sim *sim, const char *who, const struct weir_dispatch *dispatch,
+                           const char *group);
+void sim_describe_relay(struct sim *sim, struct sim_process *process, const char *group);
+void sim_describe_worker(struct sim *sim, struct sim_process *process);
 void sim_describe_group(struct sim *sim, struct sim_process *process, uint32_t group);
 void sim_describe_message(struct sim *sim, struct sim_process *process, uint32_t group,
                           uint64_t sequence);
