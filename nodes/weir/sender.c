@@ -1,5 +1,6 @@
 #include "sender.h"
 
+#include "output.h"
 #include "progress.h"
 
 #include <base/alloc.h>
@@ -98,6 +99,7 @@ static bool gives_up(struct sender *self, int64_t now_ns)
 {
     const struct weir_sender_options *options = self->options;
     uint32_t open = weir_producer_outstanding(self->producer);
+    char age[WEIR_AGE_BYTES];
 
     if (open == 0) {
         self->stuck_since_ns = 0;
@@ -109,18 +111,19 @@ static bool gives_up(struct sender *self, int64_t now_ns)
         now_ns - self->stuck_since_ns < options->timeout_ms * WEIR_NS_PER_MS)
         return false;
     weir_progress_clear(&self->progress);
+    weir_format_age(options->timeout_ms, age);
     if (weir_producer_link(self->producer) == WEIR_LINK_BUSY)
         self->status = weir_command_failed(
             options->command, EX_TEMPFAIL,
-            "%s takes nothing now: its spool is full; %u messages are not confirmed. Try again "
-            "later, or with --wait",
+            "%s takes nothing now: its spool is full; not confirmed: %u. Try again later, or with "
+            "--wait",
             options->endpoint, open);
     else
         self->status = weir_command_failed(
             options->command, EX_UNAVAILABLE,
-            "%s at %s, for %lld s; %u messages are not confirmed. Is the topology up ('weir ps')?",
+            "%s at %s for %s; not confirmed: %u. Is the topology up ('weir ps')?",
             weir_producer_link(self->producer) == WEIR_LINK_UP ? "no answer" : "no connection",
-            options->endpoint, (long long)options->timeout_ms / 1000, open);
+            options->endpoint, age, open);
     return true;
 }
 
