@@ -109,7 +109,7 @@ static void outcomes(struct weir_worker *self, struct weir_worker_job *job,
 static void end(struct weir_worker *self, struct weir_worker_job *job)
 {
     struct weir_worker_lot *lot = job->lot;
-    const bool again = self->state == WEIR_WORKER_SERVING && !self->alone && !job->killed;
+    const bool again = self->state == WEIR_WORKER_SERVING && !self->alone;
     for (size_t r = 0; r < job->unended.count; r++) {
         const struct weir_range range = job->unended.at[r];
         for (uint32_t at = (uint32_t)range.first; at <= range.last; at++) {
