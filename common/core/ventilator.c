@@ -410,7 +410,6 @@ static void open_servers(struct weir_ventilator *v)
     memcpy(config.uuid, v->uuid, sizeof config.uuid);
     v->dispatch =
         weir_dispatch_new(&config, &dispatch_owner, &v->host, weir_random_u64(&v->random));
-    weir_dying_init(v);
 }
 
 struct weir_role *weir_ventilator_new(const struct weir_ventilator_config *config,
