@@ -1,8 +1,8 @@
 /* A delivery whose messages must stay in order by key, split between workers.
  *
  * All that a delivery has of one key goes to one worker, in one piece where it fits. Where it does
- * not, what is behind it waits here until all that is ahead of it has been acked as finished, and is
- * given back when any of that failed: the ventilator then knows what comes first. */
+ * not, what is behind it waits here until all that is ahead of it has been acked as finished, and
+ * is given back when any of that failed: the ventilator then knows what comes first. */
 #include "relay_state.h"
 
 #include <stdlib.h>
@@ -120,8 +120,8 @@ struct pass {
     struct weir_frames frames;
 };
 
-/* A key goes as a whole where it fits; in part only where nothing else was accepted, so that no room
- * stays unused. */
+/* A key goes as a whole where it fits; in part only where nothing else was accepted, so that no
+ * room stays unused. */
 static bool accept_key(struct pass *pass, struct key *key)
 {
     uint32_t number = pass->item->order->pass;

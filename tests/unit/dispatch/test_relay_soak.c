@@ -1,5 +1,5 @@
-/* Ventilators above a router, workers below it, and a network between them that breaks: a random
- * life, beside a model that knows what may happen.
+/* Ventilators above a router, or above two in a row, workers below, and a network between them that
+ * breaks: a random life, beside a model that knows what may happen.
  *
  *   - a message of a delivery is given to one worker at most, once;
  *   - no worker gets more than it asked for;
@@ -20,8 +20,13 @@
 #define GROUP "g"
 #define VENTILATORS 2u
 #define WORKERS 4u
-#define LINKS (WORKERS + VENTILATORS) /* a worker's to the router; the router's to a ventilator */
-#define MESSAGES 3000u                /* a ventilator */
+#define ROUTERS 2u /* the lower one, and the upper one where there are two */
+/* Links: a worker's to the lower router; the lower router's to the upper one; and of the router
+ * that is uppermost to each ventilator. */
+#define MIDDLE WORKERS
+#define UPPER (WORKERS + 1u)
+#define LINKS (UPPER + VENTILATORS)
+#define MESSAGES 3000u /* a ventilator */
 #define QUEUE_MAX 4096u
 #define KEYS 11u
 #define DELIVERIES_MAX 200000u
@@ -76,14 +81,21 @@ struct worker {
     int64_t beat_ns;
 };
 
+struct router {
+    struct world *world;
+    struct weir_role *role;
+    struct weir_host host;
+};
+
 struct world {
     struct weir_random random;
+    uint32_t rows; /* routers */
     struct weir_now now;
     struct link links[LINKS];
     struct ventilator ventilators[VENTILATORS];
     struct worker workers[WORKERS];
-    struct weir_role *router;
-    struct weir_host router_host, ventilator_hosts[VENTILATORS], worker_hosts[WORKERS];
+    struct router routers[ROUTERS];
+    struct weir_host ventilator_hosts[VENTILATORS], worker_hosts[WORKERS];
     uint64_t peers, names;
     bool quiet; /* the faults have ended */
     /* Where each message of each delivery was given to, as a bit once it was. */
@@ -105,15 +117,37 @@ static void put(struct queue *queue, struct weir_frames *frames)
     *frames = (struct weir_frames){0};
 }
 
+/* The router at a link's client end, and at its server end; NULL: something else is there. */
+static struct router *client_router(struct world *world, uint32_t i)
+{
+    if (i < WORKERS)
+        return NULL;
+    return i == MIDDLE ? &world->routers[0] : &world->routers[world->rows - 1];
+}
+
+static struct router *server_router(struct world *world, uint32_t i)
+{
+    if (i >= UPPER)
+        return NULL;
+    return i == MIDDLE ? &world->routers[1] : &world->routers[0];
+}
+
+static uint32_t client_port(uint32_t i)
+{
+    return i < UPPER ? WEIR_PORT_FROM : WEIR_PORT_FROM + i - UPPER;
+}
+
 static void router_send(void *arg, uint32_t port, uint64_t peer, struct weir_frames *frames)
 {
-    struct world *world = arg;
-    for (uint32_t i = 0; i < LINKS; i++) {
+    struct router *router = arg;
+    struct world *world = router->world;
+    for (uint32_t i = 0; i < LINKS && frames->count > 0; i++) {
         struct link *link = &world->links[i];
-        bool down = i < WORKERS && port == WEIR_PORT_DISPATCH && link->peer == peer;
-        bool up = i >= WORKERS && port == WEIR_PORT_FROM + i - WORKERS;
-        if (link->up && (down || up))
-            put(down ? &link->to_client : &link->to_server, frames);
+        if (link->up && server_router(world, i) == router && port == WEIR_PORT_DISPATCH &&
+            link->peer == peer)
+            put(&link->to_client, frames);
+        else if (link->up && client_router(world, i) == router && port == client_port(i))
+            put(&link->to_server, frames);
     }
     weir_frames_drop(frames);
 }
@@ -121,7 +155,7 @@ static void router_send(void *arg, uint32_t port, uint64_t peer, struct weir_fra
 static void ventilator_send(void *arg, uint32_t port, uint64_t peer, struct weir_frames *frames)
 {
     struct ventilator *ventilator = arg;
-    struct link *link = &ventilator->world->links[WORKERS + ventilator->number];
+    struct link *link = &ventilator->world->links[UPPER + ventilator->number];
     (void)port;
     if (link->up && link->peer == peer)
         put(&link->to_client, frames);
@@ -154,13 +188,11 @@ static void at_client(struct world *world, uint32_t i, struct weir_event *event)
 {
     event->now = world->now;
     event->peer = 0;
-    if (i < WORKERS) {
-        event->port = WEIR_PORT_FROM;
+    event->port = client_port(i);
+    if (i < WORKERS)
         weir_session_event(world->workers[i].session, event);
-    } else {
-        event->port = WEIR_PORT_FROM + i - WORKERS;
-        weir_role_step(world->router, event);
-    }
+    else
+        weir_role_step(client_router(world, i)->role, event);
 }
 
 static void at_server(struct world *world, uint32_t i, uint64_t peer, struct weir_event *event)
@@ -168,10 +200,10 @@ static void at_server(struct world *world, uint32_t i, uint64_t peer, struct wei
     event->now = world->now;
     event->port = WEIR_PORT_DISPATCH;
     event->peer = peer;
-    if (i < WORKERS)
-        weir_role_step(world->router, event);
+    if (i < UPPER)
+        weir_role_step(server_router(world, i)->role, event);
     else
-        weir_dispatch_event(world->ventilators[i - WORKERS].dispatch, event);
+        weir_dispatch_event(world->ventilators[i - UPPER].dispatch, event);
 }
 
 static void pass_one(struct world *world, uint32_t i, bool to_server)
@@ -220,7 +252,7 @@ static void link_restore(struct world *world, uint32_t i)
 {
     struct link *link = &world->links[i];
     struct weir_event up = {.type = WEIR_EVENT_LINK_UP};
-    if (link->up || world->now.mono_ns < link->back_ns)
+    if (link->up || world->now.mono_ns < link->back_ns || (i == MIDDLE && world->rows == 1))
         return;
     link->up = true;
     link->peer = ++world->peers;
@@ -554,20 +586,28 @@ static void worker_kill(struct world *world, uint32_t i)
 
 /* ---- the world ---- */
 
-static void router_start(struct world *world)
+static void router_start(struct world *world, uint32_t i)
 {
-    const struct weir_relay_config config = {.name = "hub", .upstream_count = VENTILATORS};
+    struct router *router = &world->routers[i];
+    const struct weir_relay_config config = {
+        .name = "hub", .upstream_count = i + 1 == world->rows ? VENTILATORS : 1};
     struct weir_event start = {.type = WEIR_EVENT_START, .now = world->now};
-    world->router = weir_relay_new(&config, &world->router_host, below(world, 1000));
-    weir_role_step(world->router, &start);
+    router->world = world;
+    router->host = (struct weir_host){
+        .self = router, .send = router_send, .wake_at = ignore_wake, .log = no_log};
+    router->role = weir_relay_new(&config, &router->host, below(world, 1000));
+    weir_role_step(router->role, &start);
 }
 
-static void router_kill(struct world *world)
+static void router_kill(struct world *world, uint32_t r)
 {
+    struct router *router = &world->routers[r];
     for (uint32_t i = 0; i < LINKS; i++)
-        link_break(world, i, i < WORKERS, i >= WORKERS);
-    weir_role_destroy(&world->router);
-    router_start(world);
+        if (client_router(world, i) == router || server_router(world, i) == router)
+            link_break(world, i, client_router(world, i) != router,
+                       server_router(world, i) != router);
+    weir_role_destroy(&router->role);
+    router_start(world, r);
 }
 
 static void fault(struct world *world)
@@ -575,7 +615,7 @@ static void fault(struct world *world)
     uint32_t what = below(world, 10);
     if (what == 0) {
         world->restarts++;
-        router_kill(world);
+        router_kill(world, below(world, world->rows));
     } else if (what < 4) {
         world->kills++;
         worker_kill(world, below(world, WORKERS));
@@ -590,7 +630,8 @@ static void pass_time(struct world *world, int64_t ms)
     world->now.mono_ns += ms * MS;
     world->now.wall_ms += ms;
     struct weir_event timer = {.type = WEIR_EVENT_TIMER, .now = world->now};
-    weir_role_step(world->router, &timer);
+    for (uint32_t i = 0; i < world->rows; i++)
+        weir_role_step(world->routers[i].role, &timer);
     for (uint32_t i = 0; i < VENTILATORS; i++)
         ventilator_tick(&world->ventilators[i]);
     for (uint32_t i = 0; i < WORKERS; i++) {
@@ -620,8 +661,7 @@ static void world_init(struct world *world, uint64_t seed)
 {
     weir_random_seed(&world->random, seed);
     world->now = (struct weir_now){.mono_ns = 1000 * WEIR_NS_PER_S, .wall_ms = 1700000000000};
-    world->router_host = (struct weir_host){
-        .self = world, .send = router_send, .wake_at = ignore_wake, .log = no_log};
+    world->rows = 1 + (uint32_t)(seed % 2);
     for (uint32_t i = 0; i < VENTILATORS; i++) {
         struct ventilator *ventilator = &world->ventilators[i];
         *ventilator = (struct ventilator){.world = world,
@@ -649,7 +689,8 @@ static void world_init(struct world *world, uint64_t seed)
     }
     for (uint32_t i = 0; i < WORKERS; i++)
         worker_start(world, i);
-    router_start(world);
+    for (uint32_t i = 0; i < world->rows; i++)
+        router_start(world, i);
 }
 
 static void live(uint64_t seed)
@@ -664,13 +705,15 @@ static void live(uint64_t seed)
                      world->ventilators[0].done, world->ventilators[1].done, MESSAGES);
         step(world);
     }
-    print_message("seed %llu: %u steps, %u router restarts, %u workers killed, %u breaks\n",
-                  (unsigned long long)seed, steps, world->restarts, world->kills, world->breaks);
+    print_message(
+        "seed %llu: %u in a row, %u steps, %u router restarts, %u workers killed, %u breaks\n",
+        (unsigned long long)seed, world->rows, steps, world->restarts, world->kills, world->breaks);
     for (uint32_t i = 0; i < LINKS; i++) {
         empty(&world->links[i].to_server);
         empty(&world->links[i].to_client);
     }
-    weir_role_destroy(&world->router);
+    for (uint32_t i = 0; i < world->rows; i++)
+        weir_role_destroy(&world->routers[i].role);
     for (uint32_t i = 0; i < WORKERS; i++)
         weir_session_destroy(&world->workers[i].session);
     for (uint32_t i = 0; i < VENTILATORS; i++)
