@@ -62,7 +62,8 @@ void weir_dispatch_destroy(struct weir_dispatch **self);
 
 /* A message on the dispatch port. Everything wrong with it is answered with ERROR and counted. */
 void weir_dispatch_event(struct weir_dispatch *self, struct weir_event *event);
-/* PEER_GONE. For a worker, `lost` follows; for a router nothing does. */
+/* PEER_GONE. A worker that does not say READY on another connection within WEIR_LOSS_GRACE_MS is
+ * lost; a router is forgotten, and nothing with it. */
 void weir_dispatch_gone(struct weir_dispatch *self, uint64_t peer, const struct weir_now *now);
 /* Silent peers, breaker probes, withdrawn suspects; call each turn. Returns when to be called next.
  */
@@ -76,11 +77,12 @@ struct weir_offer {
     bool whole;        /* nothing is outstanding there: one message of any size may pass */
     bool router;       /* the peer is a router: it splits further */
 };
-/* The peer with the most free credit per message outstanding, breakers heeded (an open one is
- * offered a probe of one message when it is due). `alone`: for a suspect: a worker that holds
- * nothing, or a router; while it is out that worker is offered nothing else. False: nobody has
- * room; the group is then announced as WAITING, once, to all that serve it, and `room` follows when
- * that changes. */
+/* A peer that holds nothing, else the one with the most free credit per message outstanding; with
+ * several the offer is no more than a fair share. Breakers are heeded: an open one is offered a
+ * probe of one message when it is due. `alone`: for a suspect: a worker that holds nothing, or a
+ * router; while it is out that worker is offered nothing else. When none is idle, one is drained
+ * for it, for a while. False: nobody has room; the group is then announced as WAITING, once, to all
+ * that serve it, and `room` follows when that changes. */
 bool weir_dispatch_offer(struct weir_dispatch *self, const char *group, bool alone,
                          const struct weir_now *now, struct weir_offer *offer);
 

@@ -83,7 +83,6 @@ struct group {
     bool dirty;              /* room is to be told of */
     struct group *dirty_next;
     struct peer *drained; /* the peer that is drained for a suspect of this group */
-    int64_t drain_until_ns;
     struct weir_heap_node drain;
     /* All its workers' breakers are open: one probe at a time for the whole group. */
     bool open;
