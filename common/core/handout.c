@@ -127,11 +127,9 @@ static void set_timer(struct weir_ventilator *v, struct weir_group *group, int64
 static bool offered(struct weir_ventilator *v, struct weir_group *group, bool alone,
                     struct weir_offer *offer)
 {
-    const char *name = group->row.policy.name;
-    if (weir_dispatch_offer(v->dispatch, name, alone, &v->now, offer))
+    if (weir_dispatch_offer(v->dispatch, group->row.policy.name, alone, &v->now, offer))
         return true;
-    if (weir_dispatch_servers(v->dispatch, name, NULL) > 0)
-        set_timer(v, group, v->now.mono_ns + WEIR_WAITING_AGAIN_MS * WEIR_NS_PER_MS);
+    set_timer(v, group, v->now.mono_ns + WEIR_WAITING_AGAIN_MS * WEIR_NS_PER_MS);
     return false;
 }
 
