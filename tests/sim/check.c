@@ -119,6 +119,12 @@ void sim_describe_open(struct sim *sim, uint32_t most)
     }
 }
 
+static bool all_tried(const struct sim_message *message, uint32_t group, uint32_t attempts)
+{
+    const uint64_t all = (UINT64_C(2) << attempts) - 2;
+    return (message->in[group].tried & all) == all;
+}
+
 /* Invariants 1, 2, 3 and 8 for one message of one group, after all has drained. */
 static void check_message(struct sim *sim, const struct sim_message *message, uint32_t group)
 {
@@ -139,10 +145,10 @@ static void check_message(struct sim *sim, const struct sim_message *message, ui
     else if (deaths == 1 && message->in[group].reason == WEIR_REASON_EXPIRED && !message->expires)
         sim_fail(sim, "message %u expired without a time to live", message->number);
     else if (deaths == 1 && message->in[group].reason == WEIR_REASON_ATTEMPTS &&
-             (message->in[group].dead_attempt < attempts || message->in[group].starts < attempts))
-        sim_fail(sim, "message %u died after attempt %u with %u starts, of %u attempts",
-                 message->number, message->in[group].dead_attempt, message->in[group].starts,
-                 attempts);
+             (message->in[group].dead_attempt < attempts || !all_tried(message, group, attempts)))
+        sim_fail(sim, "message %u died after attempt %u, of %u, with %u starts; tried were %llx",
+                 message->number, message->in[group].dead_attempt, attempts,
+                 message->in[group].starts, (unsigned long long)message->in[group].tried);
     else if (deaths == 1 && results == 1 && message->in[group].reason == WEIR_REASON_REJECTED)
         sim_fail(sim, "message %u is both done and rejected", message->number);
 }

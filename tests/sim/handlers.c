@@ -112,6 +112,7 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
         return;
     sim_check_start(sim, process->group, message, &job->job, job->at);
     message->in[process->group].starts++;
+    sim_tried(message, process->group, job->job.attempt);
     enum sim_behaviour behaviour = sim_behaviour_of(sim, message->number, process->group);
     bool crashes = behaviour == SIM_CRASH_ALWAYS ||
                    (behaviour == SIM_CRASH_ONCE && message->in[process->group].starts == 1);

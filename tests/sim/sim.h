@@ -7,6 +7,7 @@
  *   handlers.c  workers' handlers and what they do to each message
  *   producer.c  who sends, and the model of what was confirmed
  *   scenario.c  a topology and its faults, from the seed
+ *   watch.c     what ventilators say to workers, overheard
  *   check.c     the invariants of the design, against the model
  *   describe*.c what is stuck, and where, for whoever reads a trace
  */
@@ -87,6 +88,7 @@ struct sim_message {
         uint32_t deaths;  /* kept by the collector */
         uint32_t reason, dead_attempt;
         uint32_t starts, failures;
+        uint64_t tried; /* bit n: attempt n was made, or may have been */
     } in[SIM_GROUPS_MAX];
 };
 
@@ -103,6 +105,8 @@ struct sim {
     struct sim_group groups[SIM_GROUPS_MAX];
     uint32_t group_count;
     uint64_t next_peer;
+    struct sim_suspect *suspects;
+    uint32_t suspect_count;
     struct sim_message *messages;
     uint32_t message_count, message_capacity;
     int64_t faults_end_ns;
@@ -167,6 +171,10 @@ bool sim_producers_done(const struct sim *sim);
 /* scenario.c */
 void sim_scenario(struct sim *sim);
 void sim_heal(struct sim *sim); /* end of faults: everything comes back */
+
+/* watch.c */
+void sim_watch(struct sim_process *process, const struct weir_frames *frames);
+void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt);
 
 /* check.c */
 uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes);

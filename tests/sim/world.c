@@ -225,6 +225,8 @@ static void host_send(void *self, uint32_t port, uint64_t peer, struct weir_fram
 {
     struct sim_process *process = self;
     struct sim *sim = process->sim;
+    if (port == WEIR_PORT_DISPATCH)
+        sim_watch(process, frames);
     for (uint32_t i = 0; peer == 0 && i < process->link_count; i++) {
         struct sim_link *link = &process->links[i];
         if (link->client_port == port && link->peer != 0) {
@@ -446,5 +448,6 @@ void sim_world_fini(struct sim *sim)
         free(event);
     }
     weir_heap_fini(&sim->events);
+    free(sim->suspects);
     free(sim->messages);
 }

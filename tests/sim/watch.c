@@ -1,0 +1,63 @@
+/* What ventilators say to workers, overheard: which attempts may have been made. A suspect counts
+ * as tried once GO was said, whether or not that came through before its worker was lost: nobody
+ * can tell the two apart. */
+#include "sim.h"
+#include <stdlib.h>
+#include <wire/batch.h>
+#include <wire/control.h>
+
+struct sim_suspect { /* a message that was delivered alone */
+    uint64_t incarnation, delivery;
+    uint32_t message, group, attempt;
+};
+
+void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt)
+{
+    if (attempt > 0 && attempt < 64)
+        message->in[group].tried |= UINT64_C(1) << attempt;
+}
+
+static void suspect_out(struct sim *sim, const struct weir_control *control,
+                        const struct weir_frames *frames)
+{
+    struct weir_message_view view;
+    const uint32_t group = sim_group_of(sim, control->group.data, control->group.bytes);
+    const struct sim_message *message = NULL;
+    if (control->slice_count == 1 && control->slices[0].count == 1 && frames->count == 4 &&
+        group < SIM_GROUPS_MAX &&
+        weir_message_decode(frames->at[3].data, frames->at[3].size, &view, NULL) == 0)
+        message = sim_message_of(sim, view.payload, view.payload_bytes);
+    if (!message) {
+        sim_fail(sim, "a suspect goes out in a way that nobody understands");
+        return;
+    }
+    sim->suspects = weir_realloc(sim->suspects, sim->suspect_count + 1, sizeof *sim->suspects);
+    sim->suspects[sim->suspect_count++] =
+        (struct sim_suspect){.incarnation = control->incarnation,
+                             .delivery = control->delivery,
+                             .message = message->number,
+                             .group = group,
+                             .attempt = control->slices[0].attempt};
+}
+
+static void go_said(struct sim *sim, const struct weir_lease_ref *lease)
+{
+    for (uint32_t i = 0; i < sim->suspect_count; i++) {
+        const struct sim_suspect *suspect = &sim->suspects[i];
+        if (suspect->incarnation == lease->incarnation && suspect->delivery == lease->delivery)
+            sim_tried(&sim->messages[suspect->message], suspect->group, suspect->attempt);
+    }
+}
+
+void sim_watch(struct sim_process *process, const struct weir_frames *frames)
+{
+    struct weir_control control;
+    if (process->kind != SIM_VENTILATOR || frames->count == 0 ||
+        weir_control_decode(&frames->at[0], &control, NULL) != 0)
+        return;
+    if (control.verb == WEIR_VERB_DELIVER && WEIR_HAS(&control, ALONE) && control.alone)
+        suspect_out(process->sim, &control, frames);
+    for (uint32_t i = 0; control.verb == WEIR_VERB_GO && i < control.lease_count; i++)
+        go_said(process->sim, &control.leases[i]);
+    weir_control_fini(&control);
+}
