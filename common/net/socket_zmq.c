@@ -12,7 +12,6 @@
 #include <unistd.h>
 #include <zmq.h>
 
-/* Why each of them: docs/protocol.md, "Transport". */
 static const struct {
     int option;
     int value;
@@ -140,6 +139,11 @@ void weir_socket_destroy(struct weir_socket **self)
     struct weir_socket *socket = *self;
     if (socket == NULL)
         return;
+    if (socket->stale + socket->unsent > 0)
+        weir_log(WEIR_LOG_DEBUG,
+                 "%s: dropped %llu messages of ended connections and %llu to nobody",
+                 socket->endpoint, (unsigned long long)socket->stale,
+                 (unsigned long long)socket->unsent);
     weir_socket_unwatch(socket);
     zmq_close(socket->handle);
     if (socket->ipc_lock >= 0)
@@ -328,5 +332,6 @@ int weir_socket_send(struct weir_socket *self, uint64_t peer, struct weir_frames
     if (status == 0)
         status = send_frames(self, frames);
     weir_frames_drop(frames);
+    self->unsent += status == WEIR_EUNREACHABLE;
     return status;
 }

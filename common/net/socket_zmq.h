@@ -31,6 +31,7 @@ struct weir_socket {
     bool probe_all;       /* every peer is to be probed … */
     int64_t probe_all_ns; /* … not before */
     uint64_t turned_away; /* messages of peers over WEIR_PEERS_MAX */
+    uint64_t unsent;      /* messages that nobody was there to take */
     /* client */
     bool up;        /* as the monitor says */
     bool broke;     /* … and it was down since `told` was set */

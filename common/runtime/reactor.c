@@ -333,6 +333,9 @@ static void take_changes(struct weir_reactor *self, uint32_t index)
         if (change == WEIR_LINK_SAME)
             return;
         event.type = types[change];
+        if (change != WEIR_LINK_PEER_GONE)
+            weir_log(WEIR_LOG_DEBUG, "%s: %s", weir_socket_endpoint(port->socket),
+                     change == WEIR_LINK_CONNECTED ? "connected" : "the connection broke");
         deliver(self, &event);
     }
 }
