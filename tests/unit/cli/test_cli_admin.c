@@ -140,7 +140,7 @@ static void test_asking(void **state)
     }
     calls[4].endpoint = weir_asprintf("ipc://%s/nobody", directory);
     calls[4].request.verb = WEIR_VERB_STATS;
-    weir_admin_ask(admin, calls, 5, 300);
+    weir_admin_ask(admin, calls, 5, 1500);
     assert_string_equal(json_string_value(json_object_get(calls[ANSWERS].answer, "node")), "x");
     assert_null(calls[REFUSES].answer);
     assert_int_equal(calls[REFUSES].error.code, WEIR_EREFUSED);
