@@ -7,8 +7,8 @@ struct sim_producer {
     struct weir_role role;
     struct sim_process *process;
     struct weir_submit *submit;
-    uint32_t left; /* messages still to be sent */
-    int64_t next_ns;
+    uint32_t left;            /* messages still to be sent */
+    int64_t next_ns, pace_ns; /* two batches are at most so far apart */
 };
 
 struct batch_note {
@@ -111,7 +111,7 @@ static void step(struct weir_role *role, struct weir_event *event)
     while (self->left > 0 && event->now.mono_ns >= self->next_ns &&
            weir_submit_room(self->submit)) {
         batch_send(self, &event->now);
-        self->next_ns = event->now.mono_ns + sim_delay(self->process->sim, 60 * WEIR_NS_PER_MS);
+        self->next_ns = event->now.mono_ns + sim_delay(self->process->sim, self->pace_ns);
     }
     int64_t wake = weir_submit_tick(self->submit, &event->now);
     if (self->left > 0 && weir_submit_room(self->submit) && self->next_ns < wake)
@@ -139,6 +139,7 @@ struct weir_role *sim_producer_new(struct sim_process *process)
     mine.self = self;
     self->submit = weir_submit_new(WEIR_PORT_TO, id, WEIR_PRODUCER_WINDOW, &mine, &process->host);
     self->left = 40 + (uint32_t)weir_random_below(&process->sim->random, 160);
+    self->pace_ns = (INT64_C(30) << weir_random_below(&process->sim->random, 6)) * WEIR_NS_PER_MS;
     process->producer = self;
     return &self->role;
 }

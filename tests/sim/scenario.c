@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define FAULTS_NS (15 * WEIR_NS_PER_S)
+#define CLOCK_BACK_MS_MAX 900000
 
 static uint32_t roll(struct sim *sim, uint32_t from, uint32_t to)
 {
@@ -39,9 +40,26 @@ static struct sim_process *pick(struct sim *sim, enum sim_kind kind, uint32_t in
     return NULL;
 }
 
+static void worker_make(struct sim *sim, uint32_t number, struct sim_process *sink,
+                        uint32_t ventilators, uint32_t relays)
+{
+    struct sim_process *worker = sim_process_add(sim, SIM_WORKER);
+    worker->group = number < sim->group_count ? number : roll(sim, 0, sim->group_count - 1);
+    worker->concurrency = roll(sim, 1, 3);
+    worker->prefetch = roll(sim, 0, 3) ? roll(sim, 1, 16) : roll(sim, 1, 2);
+    worker->job_messages_max = roll(sim, 0, 1) ? 1 : 8;
+    uint32_t upstreams = relays > 0 ? roll(sim, 1, relays) : ventilators;
+    for (uint32_t u = 0; u < upstreams; u++)
+        sim_link_add(worker, WEIR_PORT_FROM + u,
+                     relays > 0 ? pick(sim, SIM_RELAY, (number + u) % relays)
+                                : pick(sim, SIM_VENTILATOR, u),
+                     WEIR_PORT_DISPATCH);
+    sim_link_add(worker, WEIR_PORT_TO, sink, WEIR_PORT_SUBMIT);
+}
+
 static void processes_make(struct sim *sim)
 {
-    uint32_t ventilators = roll(sim, 1, 2), relays = roll(sim, 0, 2);
+    uint32_t ventilators = roll(sim, 1, 2), relays = roll(sim, 0, 2), behind = 0;
     uint32_t workers = sim->group_count + roll(sim, 0, 3);
     struct sim_process *sink = sim_process_add(sim, SIM_SINK);
     struct sim_process *dlq = sim_process_add(sim, SIM_DLQ);
@@ -58,20 +76,15 @@ static void processes_make(struct sim *sim)
             sim_link_add(relay, WEIR_PORT_FROM + v, pick(sim, SIM_VENTILATOR, v),
                          WEIR_PORT_DISPATCH);
     }
-    for (uint32_t i = 0; i < workers; i++) {
-        struct sim_process *worker = sim_process_add(sim, SIM_WORKER);
-        worker->group = i < sim->group_count ? i : roll(sim, 0, sim->group_count - 1);
-        worker->concurrency = roll(sim, 1, 3);
-        worker->prefetch = roll(sim, 1, 16);
-        worker->job_messages_max = roll(sim, 0, 1) ? 1 : 8;
-        uint32_t upstreams = relays > 0 ? roll(sim, 1, relays) : ventilators;
-        for (uint32_t u = 0; u < upstreams; u++)
-            sim_link_add(worker, WEIR_PORT_FROM + u,
-                         relays > 0 ? pick(sim, SIM_RELAY, (i + u) % relays)
-                                    : pick(sim, SIM_VENTILATOR, u),
-                         WEIR_PORT_DISPATCH);
-        sim_link_add(worker, WEIR_PORT_TO, sink, WEIR_PORT_SUBMIT);
+    if (relays > 0 && roll(sim, 0, 2) == 0)
+        behind = roll(sim, 1, 2);
+    for (uint32_t i = 0; i < behind; i++) { /* routers behind routers */
+        struct sim_process *relay = sim_process_add(sim, SIM_RELAY);
+        for (uint32_t u = 0; u < relays; u++)
+            sim_link_add(relay, WEIR_PORT_FROM + u, pick(sim, SIM_RELAY, u), WEIR_PORT_DISPATCH);
     }
+    for (uint32_t i = 0; i < workers; i++)
+        worker_make(sim, i, sink, ventilators, relays + behind);
     for (uint32_t i = 0; i < ventilators; i++) {
         struct sim_process *producer = sim_process_add(sim, SIM_PRODUCER);
         sim_link_add(producer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i), WEIR_PORT_SUBMIT);
@@ -147,6 +160,36 @@ static void come_back(struct sim *sim, struct sim_process *none, void *arg, uint
     sim_start(process);
 }
 
+static void crash(struct sim *sim, struct sim_process *process)
+{
+    sim->crashes++;
+    process->held_down = true;
+    sim_crash(process);
+    sim_at(sim, sim_delay(sim, roll(sim, 0, 3) ? 200 * WEIR_NS_PER_MS : 9 * WEIR_NS_PER_S), NULL,
+           come_back, process, 0);
+}
+
+/* It is told to stop, and starts anew when it has. */
+static void drain(struct sim *sim, struct sim_process *process)
+{
+    struct weir_event event = {.type = WEIR_EVENT_DRAIN};
+    sim->drains++;
+    sim_log(sim, process->name, "is told to stop");
+    sim_step(process, &event);
+}
+
+/* Somebody sets the wall clock. Far back only so far that what then waits still ends in time. */
+static void clock_jump(struct sim *sim, struct sim_process *process)
+{
+    const int64_t most_ms = roll(sim, 0, 3) ? 5000 : 600000;
+    const int64_t by_ms = (int64_t)weir_random_below(&sim->random, 2 * (uint64_t)most_ms) - most_ms;
+    if (process->clock_skew_ms + by_ms < -CLOCK_BACK_MS_MAX)
+        return;
+    sim->clock_jumps++;
+    process->clock_skew_ms += by_ms;
+    sim_log(sim, process->name, "has its clock set by %lld ms", (long long)by_ms);
+}
+
 static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
 {
     (void)none;
@@ -156,15 +199,15 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
         return;
     struct sim_process *process =
         &sim->processes[weir_random_below(&sim->random, sim->process_count)];
-    if (roll(sim, 0, 2) == 0 && process->kind != SIM_PRODUCER && process->role) {
-        sim->crashes++;
-        process->held_down = true;
-        sim_crash(process);
-        sim_at(sim, sim_delay(sim, roll(sim, 0, 3) ? 200 * WEIR_NS_PER_MS : 9 * WEIR_NS_PER_S),
-               NULL, come_back, process, 0);
-    } else if (process->link_count > 0) {
+    const uint32_t kind = roll(sim, 0, 11);
+    if (kind < 4 && process->kind != SIM_PRODUCER && process->role)
+        crash(sim, process);
+    else if (kind < 6 && process->kind != SIM_PRODUCER && process->role)
+        drain(sim, process);
+    else if (kind < 7)
+        clock_jump(sim, process);
+    else if (process->link_count > 0)
         sim_break(&process->links[weir_random_below(&sim->random, process->link_count)]);
-    }
     sim_at(sim, sim_delay(sim, 800 * WEIR_NS_PER_MS), NULL, fault, NULL, 0);
 }
 

@@ -110,7 +110,7 @@ struct sim {
     struct sim_message *messages;
     uint32_t message_count, message_capacity;
     int64_t faults_end_ns;
-    uint32_t crashes, breaks;
+    uint32_t crashes, breaks, drains, clock_jumps;
     char failure[512]; /* the first violation; empty: none */
 };
 
