@@ -217,7 +217,8 @@ struct weir_store_result {
     uint32_t duplicates; /* HOLD: messages that were there already */
     /* Any kind: how full the spool is now, and where its oldest segment ends. */
     uint64_t used_bytes;
-    uint64_t oldest_segment_last; /* the last sequence of the oldest whole segment; 0: only one */
+    uint64_t oldest_segment_last; /* the last sequence of the oldest segment that takes no more
+                                     records; 0: none */
 };
 
 void weir_store_result_fini(struct weir_store_result *result);

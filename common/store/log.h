@@ -75,6 +75,7 @@ struct weir_log {
     uint32_t recycling;    /* spares to be */
     uint64_t spare_number; /* for the next one's name */
     uint64_t trim_mark;    /* records wholly below it are not needed */
+    bool blocked;          /* the active segment is full, and there was no room for another */
     uint64_t readable;     /* the last sequence whose append has ended */
 
     /* The log writer's own. */
@@ -115,10 +116,11 @@ bool weir_log_has_room(struct weir_log *log, uint64_t bytes);
 uint64_t weir_log_oldest_segment_last(struct weir_log *log);
 /* Free the segments wholly below `sequence`, the active one excepted. */
 void weir_log_trim(struct weir_log *log, uint64_t sequence);
-/* Is the whole of the active segment below what is needed? (Log writer.) */
-bool weir_log_active_is_spent(struct weir_log *log);
-/* Take the active segment out and make it a spare; no active one is left. (Log writer.) */
-void weir_log_retire_active(struct weir_log *log);
+bool weir_log_is_blocked(struct weir_log *log);
+/* When the log is blocked and nothing in its active segment is needed any more, take that out, so
+ * that none is active. Otherwise a small spool full of finished work would stay full for ever.
+ * (Log writer.) */
+void weir_log_unblock(struct weir_log *log);
 /* Take a spare to be written over: true, and its number. (Log writer.) */
 bool weir_log_take_spare(struct weir_log *log, uint64_t *number);
 

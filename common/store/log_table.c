@@ -82,6 +82,7 @@ void weir_log_add_segment(struct weir_log *log, struct weir_segment *segment)
     }
     log->segments[log->segment_count++] = segment;
     log->segments_bytes += segment->bytes;
+    log->blocked = false;
     pthread_mutex_unlock(&log->lock);
 }
 
@@ -159,7 +160,7 @@ uint64_t weir_log_oldest_segment_last(struct weir_log *log)
     uint64_t last = 0;
 
     pthread_mutex_lock(&log->lock);
-    if (log->segment_count > 1)
+    if (log->segment_count > 1 || (log->segment_count == 1 && log->blocked))
         last = log->segments[0]->last;
     pthread_mutex_unlock(&log->lock);
     return last;
@@ -245,25 +246,30 @@ void weir_log_trim(struct weir_log *log, uint64_t sequence)
     }
 }
 
-bool weir_log_active_is_spent(struct weir_log *log)
+bool weir_log_is_blocked(struct weir_log *log)
 {
+    bool blocked;
+
+    pthread_mutex_lock(&log->lock);
+    blocked = log->blocked;
+    pthread_mutex_unlock(&log->lock);
+    return blocked;
+}
+
+void weir_log_unblock(struct weir_log *log)
+{
+    struct weir_segment *segment = NULL;
     bool spent;
 
     pthread_mutex_lock(&log->lock);
-    spent = log->active != NULL && log->segment_count == 1 &&
-            log->next_sequence <= log->trim_mark && log->active->pins == 0;
+    spent = log->blocked && log->segment_count == 1 && log->segments[0]->last < log->trim_mark;
+    if (spent) {
+        log->blocked = false;
+        log->active = NULL;
+        log->dirty = false;
+        segment = take_oldest_locked(log);
+    }
     pthread_mutex_unlock(&log->lock);
-    return spent;
-}
-
-void weir_log_retire_active(struct weir_log *log)
-{
-    struct weir_segment *segment;
-
-    pthread_mutex_lock(&log->lock);
-    segment = take_oldest_locked(log);
-    pthread_mutex_unlock(&log->lock);
-    log->active = NULL;
     if (segment != NULL)
         retire(log, segment);
 }

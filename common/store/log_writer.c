@@ -296,42 +296,52 @@ int weir_log_publish_segment(struct weir_log *log, struct weir_error *error)
     return status;
 }
 
+static void block(struct weir_log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    log->blocked = log->active != NULL;
+    pthread_mutex_unlock(&log->lock);
+}
+
+/* Nobody writes to it any more; whoever reads it opens it again. */
+static void close_written(struct weir_log *log, struct weir_segment *segment)
+{
+    pthread_mutex_lock(&log->lock);
+    if (segment->pins == 0) {
+        close(segment->fd);
+        segment->fd = -1;
+    }
+    pthread_mutex_unlock(&log->lock);
+}
+
 /* Make all of the active segment durable and go on in a new one, that has room for `bytes`. */
 static int rotate(struct weir_log *log, uint64_t first, uint64_t bytes, struct weir_error *error)
 {
     struct weir_segment *old = log->active;
-    int status;
+    int status = flush(log, error);
 
-    if (old != NULL) {
-        status = flush(log, error);
-        if (status == 0)
-            status = weir_log_sync(log);
-        if (status != 0)
-            return status;
-        settle(log);
-        /* A small spool that is full of finished work must be able to go on in the same file. */
-        if (!weir_log_has_room(log, log->segment_bytes) && weir_log_active_is_spent(log)) {
-            weir_log_retire_active(log);
-            old = NULL;
-        }
-    }
-    status = weir_log_begin_segment(log, first, WEIR_SEGMENT_HEADER_BYTES + bytes, true, error);
-    if (status != 0) {
-        /* Without room all is as it was, and the old segment stays the active one. */
-        if (status != WEIR_EFULL)
-            return fail(log, error);
-        log->active = old;
+    if (status == 0)
+        status = weir_log_sync(log);
+    if (status != 0)
         return status;
+    if (old != NULL)
+        settle(log);
+    status = weir_log_begin_segment(log, first, WEIR_SEGMENT_HEADER_BYTES + bytes, true, error);
+    if (status == WEIR_EFULL) {
+        /* All is as it was: the old segment stays the active one, unless it is of no use. */
+        log->active = old;
+        block(log);
+        weir_log_unblock(log);
+        if (log->active != NULL)
+            return status;
+        old = NULL;
+        status = weir_log_begin_segment(log, first, WEIR_SEGMENT_HEADER_BYTES + bytes, true, error);
     }
-    if (old != NULL) {
-        pthread_mutex_lock(&log->lock);
-        if (old->pins == 0) {
-            close(old->fd);
-            old->fd = -1;
-        }
-        pthread_mutex_unlock(&log->lock);
-    }
-    return 0;
+    if (status != 0 && status != WEIR_EFULL)
+        return fail(log, error);
+    if (status == 0 && old != NULL)
+        close_written(log, old);
+    return status;
 }
 
 static int check(const struct weir_log *log, const struct weir_record *record,
@@ -375,8 +385,9 @@ static int append_one(struct weir_log *log, const struct weir_record *record,
         if (status != 0)
             return status;
     }
-    /* Room is left for the mark at a clean end. */
-    if (log->active == NULL ||
+    /* Room is left for the mark at a clean end. A blocked segment takes no more, so that small
+     * batches do not overtake the large one for ever. */
+    if (log->active == NULL || log->blocked ||
         log->write_end + bytes + WEIR_RECORD_HEADER_BYTES > log->active->bytes) {
         status = rotate(log, record->first, bytes + WEIR_RECORD_HEADER_BYTES, error);
         if (status != 0)

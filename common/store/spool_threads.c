@@ -131,6 +131,26 @@ static void append_all(struct weir_spool *spool, struct weir_task *tasks)
     weir_done_queue_push(&spool->done, tasks, show_appended, spool->log);
 }
 
+/* Whatever came, in its order: APPENDs, and TRIMs that the state thread passed on. */
+static void serve_log(struct weir_spool *spool, struct weir_task *tasks)
+{
+    while (tasks != NULL) {
+        struct weir_task *first = tasks, **end = &tasks;
+
+        if (first->request.kind == WEIR_STORE_TRIM) {
+            tasks = first->next;
+            weir_log_unblock(spool->log);
+            finish_and_push(spool, first, 0);
+            continue;
+        }
+        while (*end != NULL && (*end)->request.kind == WEIR_STORE_APPEND)
+            end = &(*end)->next;
+        tasks = *end;
+        *end = NULL;
+        append_all(spool, first);
+    }
+}
+
 static void sync_when_due(struct weir_spool *spool)
 {
     int64_t now_ns = weir_clock_now().mono_ns;
@@ -157,7 +177,7 @@ static void *log_main(void *arg)
             weir_task_queue_take(&spool->appends, spool->sync_due_ns, &closed);
 
         if (tasks != NULL)
-            append_all(spool, tasks);
+            serve_log(spool, tasks);
         if (spool->fsync == WEIR_FSYNC_INTERVAL && spool->log->failed == 0)
             sync_when_due(spool);
     }
@@ -213,23 +233,31 @@ static void apply_tasks(struct weir_spool *spool, struct weir_task *first, struc
     }
 }
 
-static void trim(struct weir_spool *spool, const struct weir_store_request *request)
+static void trim(struct weir_spool *spool, struct weir_task *task)
 {
+    uint64_t sequence = task->request.sequence;
     uint64_t limit = spool->state->absorbed + 1;
 
     /* What a start would have to read again is not freed, whoever asks. */
-    weir_log_trim(spool->log, request->sequence < limit ? request->sequence : limit);
+    weir_log_trim(spool->log, sequence < limit ? sequence : limit);
+    /* The segment that is being written is the log writer's to free. */
+    if (weir_log_is_blocked(spool->log))
+        weir_task_queue_push(&spool->appends, task);
+    else
+        finish_and_push(spool, task, 0);
 }
 
 static void serve_state(struct weir_spool *spool, struct weir_task *task)
 {
     struct weir_store_result *result = &task->result;
-    int status = 0;
+    int status;
 
+    if (task->request.kind == WEIR_STORE_TRIM) {
+        trim(spool, task);
+        return;
+    }
     if (task->request.kind == WEIR_STORE_QUERY)
         status = weir_state_query(spool->state, &task->request, result, &result->error);
-    else if (task->request.kind == WEIR_STORE_TRIM)
-        trim(spool, &task->request);
     else
         status = weir_error_set(&result->error, WEIR_EINVAL,
                                 "HOLD is for sinks and collectors; a spool has APPEND");
@@ -319,10 +347,11 @@ int weir_spool_start(struct weir_spool *spool, struct weir_error *error)
 
 void weir_spool_stop(struct weir_spool *spool)
 {
-    weir_task_queue_close(&spool->appends);
     weir_task_queue_close(&spool->states);
+    pthread_join(spool->state_thread, NULL);
+    /* Only now: the state thread may pass something on to it. */
+    weir_task_queue_close(&spool->appends);
     weir_task_queue_close(&spool->reads);
     pthread_join(spool->log_thread, NULL);
-    pthread_join(spool->state_thread, NULL);
     pthread_join(spool->read_thread, NULL);
 }

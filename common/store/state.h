@@ -53,8 +53,9 @@ struct weir_state {
     uint16_t tag;
     uint64_t absorbed; /* of the last committed transaction */
     uint64_t absorbed_uncommitted;
-    uint64_t wal_bytes; /* after the last transaction */
-    int64_t warned_ns;  /* when a long WAL was last complained about */
+    uint64_t wal_bytes;        /* after the last transaction */
+    uint64_t wal_bytes_wanted; /* at most, while nobody reads */
+    int64_t warned_ns;         /* when a long WAL was last complained about */
 };
 
 /* Open "state.db" in the directory, or make it, with a new UUID. WEIR_EINVAL: another tag or
@@ -63,7 +64,7 @@ int weir_state_open(const char *directory, uint16_t tag, uint64_t bytes_max,
                     struct weir_state **self, struct weir_error *error);
 void weir_state_close(struct weir_state **self);
 /* Of the database and its WAL, by their files. */
-uint64_t weir_state_bytes(struct weir_state *state);
+uint64_t weir_state_bytes(const struct weir_state *state);
 
 /* WEIR_EFULL: somebody's reading has kept the WAL from being taken in for too long. */
 int weir_state_check_wal(struct weir_state *state, struct weir_error *error);

@@ -267,6 +267,7 @@ static int configure(struct weir_state *state, uint64_t bytes_max, struct weir_e
                          "PRAGMA cache_size = -%d;"
                          "PRAGMA trusted_schema = OFF;",
                          pages, pages * 4096, WEIR_STATE_CACHE_KIB);
+    state->wal_bytes_wanted = 2 * pages * 4096;
     sqlite3_busy_timeout(state->database, BUSY_MS);
     status = execute(state, text, error);
     free(text);
@@ -403,10 +404,9 @@ static uint64_t file_bytes(const char *path)
     return stat(path, &file) == 0 ? (uint64_t)file.st_size : 0;
 }
 
-uint64_t weir_state_bytes(struct weir_state *state)
+uint64_t weir_state_bytes(const struct weir_state *state)
 {
-    state->wal_bytes = file_bytes(state->wal_path);
-    return file_bytes(state->path) + state->wal_bytes;
+    return file_bytes(state->path) + file_bytes(state->wal_path);
 }
 
 /* --- transactions -------------------------------------------------------------------------- */
@@ -417,6 +417,15 @@ static void roll_back(struct weir_state *state)
     if (!sqlite3_get_autocommit(state->database))
         sqlite3_exec(state->database, "ROLLBACK", NULL, NULL, NULL);
     state->absorbed_uncommitted = state->absorbed;
+}
+
+/* Without waiting for readers. */
+static void empty_wal(struct weir_state *state)
+{
+    sqlite3_busy_timeout(state->database, 0);
+    sqlite3_wal_checkpoint_v2(state->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(state->database, BUSY_MS);
+    state->wal_bytes = file_bytes(state->wal_path);
 }
 
 /* SQLite begins its WAL anew only when nobody reads from it, so a reader that stays makes it grow.
@@ -437,11 +446,8 @@ int weir_state_check_wal(struct weir_state *state, struct weir_error *error)
     }
     if (state->wal_bytes < WEIR_WAL_BYTES_MAX)
         return 0;
-    /* Look whether the reader is gone, without waiting for it. */
-    sqlite3_busy_timeout(state->database, 0);
-    sqlite3_wal_checkpoint_v2(state->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    sqlite3_busy_timeout(state->database, BUSY_MS);
-    weir_state_bytes(state);
+    /* Look whether the reader is gone. */
+    empty_wal(state);
     if (state->wal_bytes < WEIR_WAL_BYTES_MAX)
         return 0;
     return weir_error_set(error, WEIR_EFULL,
@@ -467,6 +473,10 @@ int weir_state_commit(struct weir_state *state, struct weir_error *error)
         return status;
     }
     state->absorbed = state->absorbed_uncommitted;
+    /* One large transaction must not leave a file behind that counts as use for ever. */
+    state->wal_bytes = file_bytes(state->wal_path);
+    if (state->wal_bytes > state->wal_bytes_wanted)
+        empty_wal(state);
     return 0;
 }
 

@@ -32,6 +32,8 @@ struct weir_memory_store {
     uint64_t log_bytes;
     uint64_t log_next;  /* no append may be below it */
     uint64_t trim_mark; /* records wholly below it are not needed */
+    bool blocked;       /* there was no room for an append: the last segment takes no more */
+    int failed;         /* an append ended with this for good */
     struct weir_memory_state *state;
     struct pending *first_pending, **pending_end;
     struct done *first_done, **done_end;
@@ -61,12 +63,12 @@ static uint64_t used_bytes(const struct weir_memory_store *self)
     return self->log_bytes + weir_memory_state_bytes(self->state);
 }
 
-/* The last sequence of the oldest segment that is not the one being filled; 0: there is none. */
+/* The last sequence of the oldest segment that takes no more records; 0: there is none. */
 static uint64_t oldest_segment_last(const struct weir_memory_store *self)
 {
     uint32_t at = self->head;
 
-    if (at == self->tail || self->segment[at] == self->last_segment)
+    if (at == self->tail || (self->segment[at] == self->last_segment && !self->blocked))
         return 0;
     while (at + 1 < self->tail && self->segment[at + 1] == self->segment[self->head])
         at++;
@@ -99,19 +101,13 @@ static void trim(struct weir_memory_store *self, uint64_t sequence)
     }
 }
 
-/* When there is no room but all that the log holds is done with, the segment being filled is freed
- * as well: otherwise a small store would stay full for ever. */
 static bool has_room(struct weir_memory_store *self, uint64_t bytes)
 {
-    if (self->bytes_max == 0 || used_bytes(self) + bytes <= self->bytes_max)
-        return true;
-    if (self->head == self->tail || record_last(&self->records[self->tail - 1]) >= self->trim_mark)
-        return false;
-    while (self->head < self->tail)
-        free_first_segment(self);
-    self->last_segment++;
-    self->last_segment_bytes = 0;
-    return used_bytes(self) + bytes <= self->bytes_max;
+    if (self->bytes_max != 0 && used_bytes(self) + bytes > self->bytes_max && !self->blocked) {
+        self->blocked = true;
+        trim(self, self->trim_mark);
+    }
+    return self->bytes_max == 0 || used_bytes(self) + bytes <= self->bytes_max;
 }
 
 static void make_place(struct weir_memory_store *self)
@@ -149,11 +145,11 @@ static int append(struct weir_memory_store *self, struct pending *pending,
     uint64_t bytes = record_bytes(record);
 
     if (record->count == 0 || record->first < self->log_next)
-        return weir_error_set(&result->error, WEIR_EINVAL,
-                              "append of sequence %llu: the log goes on at %llu; sequences must "
-                              "ascend",
-                              (unsigned long long)record->first,
-                              (unsigned long long)self->log_next);
+        return self->failed = weir_error_set(
+                   &result->error, WEIR_EINVAL,
+                   "append of sequence %llu: the log goes on at %llu; sequences must "
+                   "ascend",
+                   (unsigned long long)record->first, (unsigned long long)self->log_next);
     if (pending->age < self->full_until || !has_room(self, bytes)) {
         self->full_until = pending->age + 1;
         return weir_error_set(&result->error, WEIR_EFULL,
@@ -163,10 +159,11 @@ static int append(struct weir_memory_store *self, struct pending *pending,
                               (unsigned long long)self->bytes_max);
     }
     make_place(self);
-    if (self->last_segment_bytes > 0 &&
-        self->last_segment_bytes + bytes > WEIR_MEMORY_SEGMENT_BYTES) {
+    if (self->blocked || (self->last_segment_bytes > 0 &&
+                          self->last_segment_bytes + bytes > WEIR_MEMORY_SEGMENT_BYTES)) {
         self->last_segment++;
         self->last_segment_bytes = 0;
+        self->blocked = false;
     }
     self->last_segment_bytes += bytes;
     self->log_bytes += bytes;
@@ -220,11 +217,21 @@ static void read_records(const struct weir_memory_store *self,
     }
 }
 
+static bool is_refused(const struct weir_memory_store *self, enum weir_store_kind kind)
+{
+    return self->failed != 0 && (kind == WEIR_STORE_APPEND || kind == WEIR_STORE_APPLY);
+}
+
 static void carry_out(struct weir_memory_store *self, struct pending *pending,
                       struct weir_store_result *result)
 {
     struct weir_store_request *request = &pending->request;
 
+    if (is_refused(self, request->kind)) {
+        result->status = weir_error_set(&result->error, self->failed,
+                                        "an append has failed before; nothing more is accepted");
+        return;
+    }
     switch (request->kind) {
     case WEIR_STORE_APPEND:
         result->status = append(self, pending, result);
@@ -362,6 +369,8 @@ void weir_memory_store_crash(struct weir_memory_store *self)
     self->full_taken = 0;
     self->full_until = 0;
     self->trim_mark = 0;
+    self->blocked = false;
+    self->failed = 0;
 }
 
 void weir_memory_store_destroy(struct weir_memory_store **self)

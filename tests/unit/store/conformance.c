@@ -243,6 +243,7 @@ static void test_read_skips_holes(void **state)
 static void test_sequences_never_go_back(void **state)
 {
     struct subject *subject = *state;
+    struct weir_op op;
     struct weir_store_request request;
     struct weir_store_result result = {0};
 
@@ -252,6 +253,17 @@ static void test_sequences_never_go_back(void **state)
     subject->next(subject, &result);
     assert_int_equal(result.status, WEIR_EINVAL);
     assert_non_null(strstr(result.error.text, "15"));
+    weir_store_result_fini(&result);
+    /* That is final, for the state as well. */
+    op = absorbed_op(14);
+    request = apply_request(2, &op, 1);
+    subject->store->submit(subject->store, &request);
+    subject->next(subject, &result);
+    assert_int_equal(result.status, WEIR_EINVAL);
+    weir_store_result_fini(&result);
+    request = read_request(3, 1, 1);
+    perform(subject, &request, &result);
+    assert_record(&result.records[0], 10, 5, 10);
     weir_store_result_fini(&result);
 }
 
@@ -355,6 +367,7 @@ static uint64_t fill(struct subject *subject, uint64_t next)
 static void test_full_and_on(void **state)
 {
     struct subject *subject = *state;
+    struct weir_store_result result = {0};
     struct weir_store_request request;
     struct weir_op op;
     uint64_t next;
@@ -363,6 +376,10 @@ static void test_full_and_on(void **state)
     subject->open(subject, subject->small_bytes_max);
     next = fill(subject, 1);
     assert_true(next > 10);
+    request = read_request(8, next - 1, 1);
+    perform(subject, &request, &result);
+    assert_true(result.oldest_segment_last > 0);
+    weir_store_result_fini(&result);
     for (int times = 0; times < 5; times++) {
         uint64_t before = next;
 

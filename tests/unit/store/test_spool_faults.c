@@ -20,6 +20,11 @@
 
 static struct test_disk disk;
 
+static uint32_t spool_segments(const struct spool_fixture *fixture)
+{
+    return ((const struct weir_spool *)fixture->subject.store)->log->segment_count;
+}
+
 static int set_up_disk(void **state)
 {
     struct spool_fixture *fixture;
@@ -318,6 +323,79 @@ static void test_no_room_for_a_segment(void **state)
     fixture_assert_holds(fixture, 1, 9, LARGE_BYTES);
 }
 
+/* When `max` has room for one segment only, that one is freed as a whole, once all in it is done.
+ */
+static void test_full_segment_without_a_successor(void **state)
+{
+    struct spool_fixture *fixture = *state;
+    struct weir_store_request request;
+    struct weir_store_result result = {0};
+    uint64_t next = 1, used;
+
+    fixture->config.bytes_max = WEIR_SPOOL_BYTES_MIN;
+    fixture->config.segment_bytes = 1u << 20;
+    fixture_open(fixture);
+    for (int times = 0; times < 3; times++) {
+        while (fixture_try_append(fixture, next, LARGE_BYTES, NULL) == 0)
+            next++;
+        assert_int_equal(spool_segments(fixture), 1);
+        request = read_request(1, next - 1, 1);
+        perform(&fixture->subject, &request, &result);
+        used = result.used_bytes;
+        assert_record(&result.records[0], next - 1, 1, LARGE_BYTES);
+        assert_int_equal(result.oldest_segment_last, next - 1);
+        weir_store_result_fini(&result);
+        /* Not all of it is done yet. */
+        fixture_absorb(fixture, next - 1);
+        request = trim_request(2, next - 1);
+        perform(&fixture->subject, &request, &result);
+        assert_int_equal(result.oldest_segment_last, next - 1);
+        weir_store_result_fini(&result);
+        assert_int_equal(fixture_try_append(fixture, next, 10, NULL), WEIR_EFULL);
+        request = trim_request(3, next);
+        perform(&fixture->subject, &request, &result);
+        assert_int_equal(result.oldest_segment_last, 0);
+        assert_true(result.used_bytes < used);
+        weir_store_result_fini(&result);
+    }
+    fixture_append(fixture, next, 1, LARGE_BYTES);
+    fixture_close(fixture);
+    fixture_open(fixture);
+    assert_null(fixture->subject.recovered->damage);
+    fixture_assert_holds(fixture, next, next, LARGE_BYTES);
+}
+
+/* A large transaction's WAL is not left behind to count as use. */
+static void test_wal_does_not_stay_large(void **state)
+{
+    struct spool_fixture *fixture = *state;
+    char *wal = fixture_path(fixture, "state.db-wal");
+    struct weir_op ops[64];
+    struct weir_store_request request;
+    struct stat file;
+
+    fixture->config.bytes_max = 2 * WEIR_SPOOL_BYTES_MIN;
+    fixture_open(fixture);
+    for (uint32_t i = 0; i < 64; i++) {
+        ops[i] = (struct weir_op){.type = WEIR_OP_CHUNK_PUT, .number = 1, .chunk = i};
+        ops[i].bits = weir_zalloc(1, WEIR_CHUNK_BYTES);
+    }
+    for (uint32_t i = 0; i < 32; i++) {
+        free(ops[i].bits);
+        ops[i] = (struct weir_op){.type = WEIR_OP_ROW_PUT};
+        ops[i].row = weir_zalloc(1, sizeof *ops[i].row);
+        ops[i].row->group = 1;
+        ops[i].row->sequence = i + 1;
+        ops[i].row->state = WEIR_ROW_DEFERRED;
+        ops[i].row->body = pattern(i, 1, 50000);
+    }
+    request = apply_request(1, ops, 64);
+    perform_plain(&fixture->subject, &request);
+    assert_int_equal(stat(wal, &file), 0);
+    assert_true(file.st_size < 1 << 20);
+    free(wal);
+}
+
 /* One request of many has no room: those before it are kept, those behind it are not. */
 static void test_no_room_in_the_middle_of_a_group(void **state)
 {
@@ -581,6 +659,8 @@ int main(void)
         CASE(test_failed_write_is_final),
         CASE(test_no_room_for_a_write),
         CASE(test_no_room_for_a_segment),
+        CASE(test_full_segment_without_a_successor),
+        CASE(test_wal_does_not_stay_large),
         CASE(test_no_room_in_the_middle_of_a_group),
         CASE(test_reserve_lets_work_be_noted_on_a_full_disk),
         CASE(test_state_without_any_room_may_be_tried_again),
