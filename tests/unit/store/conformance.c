@@ -275,12 +275,12 @@ static void test_log_survives(void **state)
 
     for (uint64_t i = 0; i < 30; i++)
         append(subject, 1 + i, 1, 700);
-    for (int times = 0; times < 3; times++) {
+    for (uint64_t next = 31; next < 34; next++) {
         reopen(subject);
-        assert_int_equal(subject->recovered->next_sequence, 31 + times);
+        assert_int_equal(subject->recovered->next_sequence, next);
         assert_int_equal(subject->recovered->oldest_sequence, 1);
         assert_null(subject->recovered->damage);
-        append(subject, (uint64_t)(31 + times), 1, 100);
+        append(subject, next, 1, 100);
     }
     request = read_request(1, 1, 1u << 20);
     perform(subject, &request, &result);
