@@ -37,9 +37,8 @@ class Run:
         self.started = None
 
     def __enter__(self):
-        answer = subprocess.run(["weir", "down", self.file, "--help"], capture_output=True)
-        if answer.returncode != 0:
-            fail("the program `weir` does not run; start this through ./launch")
+        if shutil.which("weir") is None:
+            fail("the program `weir` is not in PATH; start this through ./launch")
         if os.path.isdir(self.directory):
             if subprocess.run(["weir", "ps", "-t", self.file, "--json"],
                               capture_output=True, text=True).stdout.strip().startswith('{"'):
