@@ -441,6 +441,7 @@ void weir_slots_kill(struct weir_slots *self, uint64_t job)
             if (task->job.id != job)
                 continue;
             task->killed = true;
+            self->slots[i].proven = true; /* its end says nothing of the coprocess */
             condemn(&self->slots[i], "ended by the worker, which has no use for a message any more",
                     true);
             return;
