@@ -178,7 +178,7 @@ enum weir_store_kind {
 enum weir_query {
     WEIR_QUERY_DUE, /* rows of group `number` in DEFERRED with due_ms <= time_ms, earliest first */
     WEIR_QUERY_DYING,    /* rows of any group in DYING with due_ms <= time_ms, earliest first */
-    WEIR_QUERY_MESSAGE,  /* rows of any group with this sequence */
+    WEIR_QUERY_MESSAGE,  /* rows with this sequence, of group `number`; 0: of any group */
     WEIR_QUERY_UNCOPIED, /* rows of any group in DEFERRED, PARKED, LEASED or DYING, below
                             `sequence`, whose payload is still in the log, lowest first */
     WEIR_QUERY_LIST,     /* rows of group `number` in `state`, sequence > `sequence`, ascending */

@@ -157,7 +157,7 @@ static void have_parked(struct weir_ventilator *v, struct weir_store_result *res
     if (group)
         group->fetching--;
     for (uint32_t i = 0; group && i < result->row_count; i++) {
-        if (result->rows[i].group != group->row.number || result->rows[i].state != WEIR_ROW_PARKED)
+        if (result->rows[i].state != WEIR_ROW_PARKED)
             continue;
         group->deferred.rows++; /* from now on like one that is due */
         weir_deferred_push(group, row_move(&result->rows[i]), 0);
@@ -170,8 +170,9 @@ void weir_deferred_fetch(struct weir_ventilator *v, struct weir_group *group, ui
 {
     struct weir_store_request request = {.kind = WEIR_STORE_QUERY,
                                          .query = WEIR_QUERY_MESSAGE,
+                                         .number = group->row.number,
                                          .sequence = sequence,
-                                         .count = WEIR_GROUPS_MAX};
+                                         .count = 1};
     group->fetching++;
     weir_flush_now(v);
     weir_ventilator_ask(v, &request, have_parked, group->row.number, NULL);

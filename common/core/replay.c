@@ -130,10 +130,7 @@ static void looked_up(struct weir_ventilator *v, struct weir_store_result *resul
                     &message, &length, &error);
     WEIR_ASSERT(rc == 0); /* it was decoded when it came */
     struct weir_group *group = group_of(v, &message.origin);
-    const struct weir_row *known = NULL;
-    for (uint32_t i = 0; group && i < result->row_count; i++)
-        if (result->rows[i].group == group->row.number)
-            known = &result->rows[i];
+    const struct weir_row *known = result->row_count ? &result->rows[0] : NULL;
     const bool dead = known && known->death == message.origin.death &&
                       (known->state == WEIR_ROW_DEAD || known->state == WEIR_ROW_DYING);
     /* Without a row its tombstone was trimmed: a repeat cannot be told from the first time. */
@@ -160,10 +157,13 @@ static void look_at_next(struct weir_ventilator *v)
     weir_id_decode(message.origin.id, &id);
     if (replay->at == 0)
         replay->first = id.sequence;
+    /* Its group may have been removed since; then nothing comes of the answer. */
+    const struct weir_group *group = group_of(v, &message.origin);
     struct weir_store_request request = {.kind = WEIR_STORE_QUERY,
                                          .query = WEIR_QUERY_MESSAGE,
+                                         .number = group ? group->row.number : 0,
                                          .sequence = id.sequence,
-                                         .count = WEIR_GROUPS_MAX};
+                                         .count = 1};
     weir_flush_now(v);
     weir_ventilator_ask(v, &request, looked_up, v->dying.confirmed, NULL);
 }

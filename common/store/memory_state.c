@@ -397,7 +397,8 @@ static bool matches(const struct weir_row *row, const struct weir_store_request 
     case WEIR_QUERY_DYING:
         return row->state == WEIR_ROW_DYING && row->due_ms <= request->time_ms;
     case WEIR_QUERY_MESSAGE:
-        return row->sequence == request->sequence;
+        return row->sequence == request->sequence &&
+               (request->number == 0 || row->group == request->number);
     case WEIR_QUERY_UNCOPIED:
         return row->sequence < request->sequence && !has_payload(row) &&
                (row->state == WEIR_ROW_DEFERRED || row->state == WEIR_ROW_PARKED ||

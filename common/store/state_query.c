@@ -67,6 +67,9 @@ static sqlite3_stmt *prepare(struct weir_state *state, const struct weir_store_r
         sqlite3_bind_int64(statement, 1, request->time_ms);
         break;
     case WEIR_QUERY_MESSAGE:
+        sqlite3_bind_int64(statement, 1, sequence);
+        sqlite3_bind_int64(statement, 2, request->number);
+        break;
     case WEIR_QUERY_UNCOPIED:
         sqlite3_bind_int64(statement, 1, sequence);
         break;

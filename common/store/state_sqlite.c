@@ -163,7 +163,8 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     "WHERE m.state = 1 AND m.group_number = ?1 AND m.due_ms <= ?2 ORDER BY m.due_ms, m.sequence",
     [STATEMENT_QUERY_DYING] = SELECT_WITH_PAYLOAD
     "WHERE m.state = 4 AND m.due_ms <= ?1 ORDER BY m.due_ms, m.sequence, m.group_number",
-    [STATEMENT_QUERY_MESSAGE] = SELECT_WITH_PAYLOAD "WHERE m.sequence = ?1 ORDER BY m.group_number",
+    [STATEMENT_QUERY_MESSAGE] = SELECT_WITH_PAYLOAD
+    "WHERE m.sequence = ?1 AND ?2 IN (0, m.group_number) ORDER BY m.group_number",
     [STATEMENT_QUERY_UNCOPIED] =
         SELECT_WITHOUT_PAYLOAD "WHERE m.copied = 0 AND m.state IN (1, 2, 3, 4) AND m.sequence < ?1"
                                " ORDER BY m.sequence, m.group_number",

@@ -217,6 +217,12 @@ static void test_message_uncopied_and_list(void **state)
     assert_row(&result.rows[0], 1, 10, WEIR_ROW_DEFERRED, 5, NULL);
     assert_row(&result.rows[1], 2, 10, WEIR_ROW_LEASED, 0, NULL);
     weir_store_result_fini(&result);
+    query(subject,
+          (struct weir_store_request){.query = WEIR_QUERY_MESSAGE, .number = 2, .sequence = 10},
+          &result);
+    assert_int_equal(result.row_count, 1);
+    assert_row(&result.rows[0], 2, 10, WEIR_ROW_LEASED, 0, NULL);
+    weir_store_result_fini(&result);
     query(subject, (struct weir_store_request){.query = WEIR_QUERY_UNCOPIED, .sequence = 14},
           &result);
     assert_int_equal(result.row_count, 4);
