@@ -72,6 +72,23 @@ static void forget_gathered(struct weir_gather *gather)
     gather->iov_count = 0;
 }
 
+/* The next write goes over what may have been written of this one, and where its records would have
+ * begun there may be none then. */
+static void take_back(struct weir_log *log, const struct weir_gather *gather)
+{
+    struct weir_segment *segment = log->active;
+
+    pthread_mutex_lock(&log->lock);
+    while (segment->place_count > 0 &&
+           segment->places[segment->place_count - 1].offset >= gather->offset)
+        segment->place_count--;
+    pthread_mutex_unlock(&log->lock);
+    log->next_place = gather->offset;
+    log->write_end = gather->offset;
+    log->crc = gather->crc_before;
+    log->next_sequence = gather->next_before;
+}
+
 /* Write what was gathered. WEIR_EFULL: none of it counts as written. */
 static int flush(struct weir_log *log, struct weir_error *error)
 {
@@ -88,10 +105,7 @@ static int flush(struct weir_log *log, struct weir_error *error)
 
         status = weir_io_error(error, number, "write to", path);
         free(path);
-        /* The next write goes over what may have been written of this one. */
-        log->write_end = gather->offset;
-        log->crc = gather->crc_before;
-        log->next_sequence = gather->next_before;
+        take_back(log, gather);
         if (status != WEIR_EFULL)
             status = fail(log, error);
     }

@@ -306,6 +306,42 @@ static void test_no_room_for_a_write(void **state)
     fixture_assert_holds(fixture, 1, 3, 100);
 }
 
+/* What had no room left no trace: the shorter batch that came instead moves those behind it. */
+static void test_no_room_leaves_no_place_behind(void **state)
+{
+    static const uint32_t sizes[] = {5000, 1100000, 100};
+    struct spool_fixture *fixture = *state;
+    struct weir_store_request request;
+    struct weir_store_result result = {0};
+
+    fixture->config.segment_bytes = 8u << 20;
+    fixture_open(fixture);
+    fixture_append(fixture, 1, 1, 100);
+    test_disk_hold(&disk, true);
+    request = append_request(2, 2, 1, 1200000);
+    fixture->subject.store->submit(fixture->subject.store, &request);
+    test_disk_wait_for_sync(&disk);
+    for (uint32_t i = 0; i < 3; i++) {
+        request = append_request(3 + i, 3 + i, 1, sizes[i]);
+        fixture->subject.store->submit(fixture->subject.store, &request);
+    }
+    test_disk_fail(&disk, DISK_WRITE, 0, 1, ENOSPC);
+    test_disk_hold(&disk, false);
+    for (uint64_t i = 2; i <= 5; i++) {
+        fixture->subject.next(&fixture->subject, &result);
+        assert_int_equal(result.id, i);
+        assert_int_equal(result.status, i == 2 ? 0 : WEIR_EFULL);
+        weir_store_result_fini(&result);
+    }
+    for (uint32_t i = 0; i < 3; i++)
+        fixture_append(fixture, 3 + i, 1, i == 0 ? 100 : sizes[i]);
+    request = read_request(6, 5, 1);
+    perform(&fixture->subject, &request, &result);
+    assert_int_equal(result.record_count, 1);
+    assert_record(&result.records[0], 5, 1, sizes[2]);
+    weir_store_result_fini(&result);
+}
+
 static void test_no_room_for_a_segment(void **state)
 {
     struct spool_fixture *fixture = *state;
@@ -658,6 +694,7 @@ int main(void)
         CASE(test_failed_sync_at_rotation_is_final),
         CASE(test_failed_write_is_final),
         CASE(test_no_room_for_a_write),
+        CASE(test_no_room_leaves_no_place_behind),
         CASE(test_no_room_for_a_segment),
         CASE(test_full_segment_without_a_successor),
         CASE(test_wal_does_not_stay_large),
