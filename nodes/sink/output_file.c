@@ -62,9 +62,11 @@ int weir_output_settle(struct weir_output *self, struct weir_error *error)
     int status = write_pending(self, error);
     if (status != 0 || self->synced || self->path == NULL)
         return status;
-    /* A failed sync is final (the holder ends on it): the next start writes the lines again. */
+    /* A failed sync is final, even for want of room: a second one would say that all is well,
+     * whatever became of the pages. The next start writes the lines again. */
     if (fdatasync(self->fd) != 0)
-        return write_failed(self, error);
+        return weir_error_set(error, WEIR_EIO, "cannot sync %s: %s", name_of(self),
+                              strerror(errno));
     self->synced = true;
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "held_fixture.h"
 
 #include <base/alloc.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <setjmp.h>
@@ -438,6 +439,31 @@ static void test_stdout(void **state)
     free(target);
 }
 
+/* In place of the C library's: the disk, on demand, has no room for what was written. */
+static int sync_errno;
+
+int fdatasync(int fd)
+{
+    errno = sync_errno;
+    return sync_errno ? -1 : fsync(fd);
+}
+
+static void test_failed_sync_is_final(void **state)
+{
+    struct world *world = *state;
+    struct weir_message_view view = fixture_result(2, "email", 0, "x");
+    struct weir_store_request request = fixture_hold(1, 1, next_number++, "t", &view, 1);
+    uint32_t duplicates;
+    hold_result(world, 1, "email", 0);
+    sync_errno = ENOSPC;
+    const int status = weir_sink_hold(world->sink, &request, 1, &duplicates, &world->error);
+    sync_errno = 0;
+    assert_int_equal(status, WEIR_EIO);
+    assert_non_null(strstr(world->error.text, "cannot sync"));
+    assert_non_null(strstr(world->error.text, "out.jsonl"));
+    weir_store_request_fini(&request);
+}
+
 static void test_recovers_producers(void **state)
 {
     struct world *world = *state;
@@ -469,6 +495,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sqlite, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stdout, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_failed_sync_is_final, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recovers_producers, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
