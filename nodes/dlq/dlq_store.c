@@ -223,8 +223,6 @@ int weir_dlq_store_hold(struct weir_dlq_store *self, uint16_t tag,
                         uint32_t *duplicates, struct weir_error *error)
 {
     int status = weir_hold_db_begin(self->db, error);
-    if (status != 0)
-        return status;
     for (uint32_t i = 0; i < count && status == 0; i++)
         status = hold_one(self, tag, &requests[i], &duplicates[i], error);
     if (status == 0 && self->until_trim < count) {

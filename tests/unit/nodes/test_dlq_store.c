@@ -2,6 +2,7 @@
 #include "held_fixture.h"
 
 #include <base/alloc.h>
+#include <dlq/dlq_rows.h>
 #include <dlq/dlq_store.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -341,6 +342,26 @@ static void test_recovers_producers(void **state)
     assert_listed(world, (struct weir_dlq_filter){0}, "seen");
 }
 
+/* Somebody purges: batches are to come again later, the collector is not to end. */
+static void test_locked_is_like_full(void **state)
+{
+    struct world *world = *state;
+    struct weir_message_view view = letter(1, "email", 1, WEIR_REASON_ATTEMPTS, "x");
+    struct weir_store_request request = fixture_hold(100, 1, 1, "dead", &view, 1);
+    sqlite3 *other;
+    uint32_t duplicates;
+    sqlite3_busy_timeout(world->store->db->db, 0);
+    assert_int_equal(sqlite3_open(world->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(weir_dlq_store_hold(world->store, 4, &request, 1, &duplicates, &world->error),
+                     WEIR_EFULL);
+    assert_non_null(strstr(world->error.text, "locked"));
+    sqlite3_close(other);
+    assert_int_equal(weir_dlq_store_hold(world->store, 4, &request, 1, &duplicates, &world->error),
+                     0);
+    weir_store_request_fini(&request);
+}
+
 static void test_bad_files(void **state)
 {
     struct world *world = *state;
@@ -375,6 +396,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_purges_by_filter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_openers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recovers_producers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_locked_is_like_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_files, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
