@@ -1,0 +1,147 @@
+/* A ventilator over the store in memory, with everything around it played by the test: producers,
+ * workers, the collector, an operator; and a clock that only the test moves. */
+#ifndef TEST_VENTILATOR_STAGE_H
+#define TEST_VENTILATOR_STAGE_H
+
+#include <core/roles.h>
+#include <store/store.h>
+#include <wire/batch.h>
+#include <wire/control.h>
+
+#define STAGE_MAX 32768u
+#define STAGE_TAG 7u
+#define STAGE_START_MS INT64_C(1700000000000)
+
+/* One message that was handed out. */
+struct got {
+    uint64_t peer;
+    uint64_t incarnation, delivery;
+    uint32_t index;
+    uint64_t sequence;
+    uint32_t attempt, death;
+    bool alone;
+    char group[WEIR_NAME_BYTES_MAX + 1];
+    char payload[48];
+};
+
+/* One answer to a PUT. */
+struct answered {
+    enum weir_verb verb;
+    uint64_t number, first, count;
+    int64_t time_ms;
+    char code[32];
+    uint32_t duplicate_count;
+    uint64_t duplicate_of[8]; /* sequences of the originals */
+};
+
+/* One dead letter that the collector was given. */
+struct letter {
+    uint64_t sequence;
+    uint32_t death, attempt, reason;
+    char group[WEIR_NAME_BYTES_MAX + 1];
+    char payload[48];
+    char topic[64];
+    struct weir_bytes body;    /* the whole message */
+    struct weir_bytes history; /* borrowed from body */
+    uint32_t notes;
+    char errors[8][64];
+    uint32_t outcomes[8];
+};
+
+enum collector { COLLECTOR_TAKES, COLLECTOR_REFUSES, COLLECTOR_SILENT };
+
+struct stage {
+    struct weir_memory_store *memory;
+    struct weir_role *role;
+    struct weir_host host;
+    struct weir_now now;
+    struct weir_ventilator_config config;
+    struct weir_group_policy policies[8];
+    int64_t wake_ns;
+    int stopped; /* -1: not */
+    uint64_t seed;
+    uint64_t number; /* of the last PUT */
+    uint64_t serial;
+    enum collector collector;
+    struct got got[STAGE_MAX];
+    uint32_t got_count, got_seen;
+    struct answered answered[STAGE_MAX];
+    uint32_t answered_count, answered_seen;
+    struct letter letters[256];
+    uint32_t letter_count;
+    struct weir_bytes pending[64]; /* PUTs to a silent collector: the numbers only are kept */
+    struct weir_bytes admin;       /* the last ANSWER's map */
+    char admin_error[32];
+    uint32_t waiting_said, go_said, joined;
+    char group_error[64];
+    uint32_t echoed;     /* leases in the last echo */
+    uint64_t steps_left; /* storage completions until the crash; UINT64_MAX: none */
+    bool crashed;
+    char log[WEIR_ERROR_TEXT_BYTES];
+    uint32_t errors_logged;
+};
+
+/* A policy for all topics "t.>" with a backoff of exactly nothing but at most 1 s. */
+struct weir_group_policy stage_policy(const char *name);
+struct stage *stage_new(const struct weir_group_policy *policies, uint32_t count,
+                        uint64_t bytes_max);
+void stage_destroy(struct stage **self);
+/* Start the role with what the store has; stage_new has done so once. */
+void stage_start(struct stage *self);
+/* Kill it: what was not completed is gone. */
+void stage_crash(struct stage *self);
+/* Both. */
+void stage_restart(struct stage *self);
+/* Everything that can happen without time passing. */
+void stage_run(struct stage *self);
+/* The same, and then so much time. */
+void stage_pass(struct stage *self, int64_t ms);
+
+/* A batch of `count` messages "<prefix>0", "<prefix>1" … with these keys (NULL: none). Returns its
+ * number. Does not run. */
+struct stage_batch {
+    const char *topic; /* NULL: "t.a" */
+    const char *prefix;
+    uint32_t count;
+    const char *const *keys;
+    const char *const *once; /* idempotency keys */
+    int64_t delay_ms, ttl_ms;
+    uint32_t payload_bytes; /* filled up to so many; 0: as it is */
+    uint64_t number;        /* 0: the next one */
+};
+uint64_t stage_put_later(struct stage *self, const struct stage_batch *batch);
+/* The same, and run. The answer. */
+struct answered stage_put(struct stage *self, const struct stage_batch *batch);
+/* The simplest: so many messages "<prefix>i". Asserts that they are taken; returns the first. */
+uint64_t stage_fill(struct stage *self, const char *prefix, uint32_t count);
+const struct answered *stage_answer(const struct stage *self, uint64_t number);
+
+void stage_control(struct stage *self, uint32_t port, uint64_t peer,
+                   const struct weir_control *control);
+/* A worker that is ready, and its credit (cumulative, in messages). */
+void stage_worker(struct stage *self, uint64_t peer, uint64_t worker);
+void stage_credit(struct stage *self, uint64_t peer, const char *group, uint64_t messages);
+/* The next message that was handed out and not looked at; NULL: none. */
+const struct got *stage_next(struct stage *self);
+/* The next one, which must be this payload. */
+const struct got *stage_expect(struct stage *self, const char *payload);
+void stage_ack(struct stage *self, const struct got *got, uint32_t outcome, const char *error);
+void stage_ack_range(struct stage *self, const struct got *first, uint32_t count, uint32_t outcome,
+                     int64_t delay_ms);
+void stage_begin(struct stage *self, const struct got *got, uint64_t worker);
+void stage_beat(struct stage *self, const struct got *got, uint64_t worker, bool running);
+/* Time passes, and the worker is heard of all the while. */
+void stage_alive(struct stage *self, uint64_t peer, uint64_t worker, int64_t ms);
+void stage_gone(struct stage *self, uint64_t peer);
+
+/* STATS: a number of a group; of the node with group NULL. */
+uint64_t stage_stat(struct stage *self, const char *group, const char *name);
+/* STATUS: the state of a message in a group; "" when the group is not told of. */
+const char *stage_state(struct stage *self, uint64_t sequence, const char *group);
+uint64_t stage_state_number(struct stage *self, uint64_t sequence, const char *group,
+                            const char *name);
+void stage_group(struct stage *self, const char *group, const char *action);
+/* Give a dead letter back. The answer. */
+struct answered stage_replay(struct stage *self, const struct letter *letter);
+
+#endif
