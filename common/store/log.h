@@ -137,6 +137,8 @@ struct weir_listing {
     uint32_t count;
 };
 
+/* Whether a spool's directory has segments of a log. */
+bool weir_log_exists(const char *spool_directory);
 /* List the segments, adopt spares, remove what a crash left unfinished. WEIR_EIO. */
 int weir_log_list(struct weir_log *log, struct weir_listing *listing, struct weir_error *error);
 /* Open a segment and check its header. WEIR_EINVAL: another version. WEIR_EDAMAGED: the header is
@@ -147,10 +149,11 @@ int weir_log_open_segment(const struct weir_log *log, uint64_t first,
 
 /* --- log_recovery.c ------------------------------------------------------------------------ */
 
-/* Open or make the log and recover it. `next_sequence` is what the state asks for at least.
+/* Open or make the log and recover it. `absorbed` is the last sequence that the state says was in
+ * it, `next_sequence` what the state asks for at least.
  * *damage becomes a report for the operator, to be freed, or stays NULL.
  * *oldest becomes the first sequence there is, or 0. */
-int weir_log_open(const struct weir_log_config *config, uint64_t next_sequence,
+int weir_log_open(const struct weir_log_config *config, uint64_t absorbed, uint64_t next_sequence,
                   struct weir_log **self, uint64_t *oldest, char **damage,
                   struct weir_error *error);
 

@@ -76,6 +76,23 @@ static int compare_firsts(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
+bool weir_log_exists(const char *spool_directory)
+{
+    char *path = weir_asprintf("%s/log", spool_directory);
+    DIR *directory = opendir(path);
+    struct dirent *entry;
+    uint64_t number;
+    bool exists = false;
+
+    free(path);
+    if (directory == NULL)
+        return false;
+    while (!exists && (entry = readdir(directory)) != NULL)
+        exists = parse_segment_name(entry->d_name, &number);
+    closedir(directory);
+    return exists;
+}
+
 int weir_log_list(struct weir_log *log, struct weir_listing *listing, struct weir_error *error)
 {
     DIR *directory = opendir(log->directory);

@@ -460,6 +460,30 @@ static int take_segments(struct recovery *recovery)
     return status;
 }
 
+/* The state absorbs nothing before it is synced. So where it speaks of messages behind the log's
+ * end, somebody or something has cut the log off, and no mark in it is left to tell. */
+static void report_lost_end(struct recovery *recovery, uint64_t absorbed)
+{
+    const struct weir_log *log = recovery->log;
+    const struct weir_segment *last =
+        log->segment_count > 0 ? log->segments[log->segment_count - 1] : NULL;
+    char *path, *longer;
+
+    if (last == NULL || log->next_sequence > absorbed)
+        return;
+    path = weir_log_segment_path(log, last->first);
+    longer =
+        weir_asprintf("%s%s%s ends after message %" PRIu64 ", but messages up to %" PRIu64
+                      " were accepted: the file was cut off, or is an older copy. Those of "
+                      "them that were not finished can no longer be delivered; put the whole "
+                      "file back before the next start, if you have it",
+                      recovery->report != NULL ? recovery->report : "",
+                      recovery->report != NULL ? "\n" : "", path, log->next_sequence - 1, absorbed);
+    free(recovery->report);
+    recovery->report = longer;
+    free(path);
+}
+
 static struct weir_log *log_new(const struct weir_log_config *config)
 {
     struct weir_log *log = weir_zalloc(1, sizeof *log);
@@ -486,7 +510,7 @@ static uint64_t oldest_sequence(const struct weir_log *log)
     return 0;
 }
 
-int weir_log_open(const struct weir_log_config *config, uint64_t next_sequence,
+int weir_log_open(const struct weir_log_config *config, uint64_t absorbed, uint64_t next_sequence,
                   struct weir_log **self, uint64_t *oldest, char **damage, struct weir_error *error)
 {
     struct weir_log *log = log_new(config);
@@ -500,6 +524,7 @@ int weir_log_open(const struct weir_log_config *config, uint64_t next_sequence,
     if (status == 0)
         status = take_segments(&recovery);
     if (status == 0) {
+        report_lost_end(&recovery, absorbed);
         if (log->next_sequence < next_sequence)
             log->next_sequence = next_sequence;
         log->readable = log->segment_count > 0 ? log->next_sequence - 1 : 0;

@@ -158,6 +158,24 @@ static uint64_t reserve_bytes(const struct weir_spool_config *config)
     return WEIR_RESERVE_BYTES;
 }
 
+/* A log whose state is gone must not get a new one: what was done would be unknown, and SQLite
+ * would throw away a WAL that may still hold it all. */
+static int check_state_is_there(const char *directory, struct weir_error *error)
+{
+    char *path = weir_asprintf("%s/state.db", directory);
+    struct stat file;
+    int status = 0;
+
+    if ((stat(path, &file) != 0 || file.st_size == 0) && weir_log_exists(directory))
+        status = weir_error_set(error, WEIR_EDAMAGED,
+                                "%s is gone or empty, but there are messages in %s/log: put it "
+                                "back, and what was beside it (state.db-wal), or move the spool "
+                                "away and begin a new one",
+                                path, directory);
+    free(path);
+    return status;
+}
+
 static int open_state(struct weir_spool *spool, const struct weir_spool_config *config,
                       struct weir_recovered *recovered, struct weir_error *error)
 {
@@ -184,11 +202,11 @@ static int open_log(struct weir_spool *spool, const struct weir_spool_config *co
     int status;
 
     memcpy(log.uuid, recovered->uuid, sizeof log.uuid);
-    status = weir_log_open(&log, recovered->next_sequence, &spool->log, &oldest, &recovered->damage,
-                           error);
+    status = weir_log_open(&log, recovered->absorbed, recovered->next_sequence, &spool->log,
+                           &oldest, &recovered->damage, error);
     if (status == WEIR_EFULL && weir_reserve_give(spool->reserve))
-        status = weir_log_open(&log, recovered->next_sequence, &spool->log, &oldest,
-                               &recovered->damage, error);
+        status = weir_log_open(&log, recovered->absorbed, recovered->next_sequence, &spool->log,
+                               &oldest, &recovered->damage, error);
     if (status != 0)
         return status;
     recovered->next_sequence = spool->log->next_sequence;
@@ -207,7 +225,9 @@ static int open_parts(struct weir_spool *spool, const struct weir_spool_config *
     if (status != 0)
         return status;
     spool->reserve = weir_reserve_new(io, config->directory, reserve_bytes(config));
-    status = open_state(spool, config, recovered, error);
+    status = check_state_is_there(config->directory, error);
+    if (status == 0)
+        status = open_state(spool, config, recovered, error);
     if (status == 0)
         status = open_log(spool, config, io, recovered, error);
     if (status != 0)

@@ -50,7 +50,14 @@ int weir_spool_lock(const char *directory, int *fd, struct weir_error *error)
 
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (*fd < 0) {
-        status = weir_io_error(error, errno, "make the lock file", path);
+        int number = errno;
+
+        status = weir_io_error(error, number, "make the lock file", path);
+        if (status == WEIR_EIO)
+            status = weir_error_set(error, status,
+                                    "cannot make the lock file %s: %s; the spool must be a "
+                                    "directory that this user may write to",
+                                    path, strerror(number));
         free(path);
         return status;
     }

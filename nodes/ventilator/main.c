@@ -1,6 +1,5 @@
 /* weir-ventilator: takes messages in, keeps them in its spool, and hands them out until they are
  * done. */
-#include <base/log.h>
 #include <core/roles.h>
 #include <runtime/node.h>
 #include <store/store.h>
@@ -43,8 +42,6 @@ int main(int argc, char **argv)
         status = weir_process_fail(&error);
         goto cleanup;
     }
-    if (recovered->damage != NULL)
-        weir_log(WEIR_LOG_ERROR, "spool %s is damaged: %s", config.directory, recovered->damage);
     weir_reactor_attach_store(process.reactor, store);
     struct weir_role *role = make_role(&process, &recovered);
     status = weir_process_run(&process, &role);

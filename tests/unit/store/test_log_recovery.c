@@ -339,6 +339,55 @@ static void test_next_sequence_is_above_what_the_state_mentions(void **state)
     free(path);
 }
 
+/* A file that was cut off has lost its marks, too. The state knows better. */
+static void test_a_log_cut_below_what_the_state_absorbed_is_damage(void **state)
+{
+    struct spool_fixture *fixture = *state;
+    char *path = fixture_segment(fixture, 1);
+
+    fixture_open(fixture);
+    append_five(fixture);
+    fixture_absorb(fixture, 5);
+    fixture_close(fixture);
+    assert_int_equal(truncate(path, WEIR_SEGMENT_HEADER_BYTES + 3 * RECORD_BYTES + 10), 0);
+    fixture_open(fixture);
+    assert_non_null(fixture->subject.recovered->damage);
+    assert_non_null(
+        strstr(fixture->subject.recovered->damage, "ends after message 3, but messages up to 5 "));
+    assert_int_equal(fixture->subject.recovered->next_sequence, 6);
+    fixture_assert_holds(fixture, 1, 3, BODY_BYTES);
+    fixture_append(fixture, 6, 1, BODY_BYTES);
+    fixture_close(fixture);
+    /* There is a record behind the gap now, so that it is not told again. */
+    fixture_open(fixture);
+    assert_null(fixture->subject.recovered->damage);
+    free(path);
+}
+
+/* A log without its state is not begun anew: what was done is not known any more. */
+static void test_a_log_without_its_state_keeps_the_spool_closed(void **state)
+{
+    struct spool_fixture *fixture = *state;
+    char *path = fixture_path(fixture, "state.db");
+    char *away = fixture_path(fixture, "away");
+    struct weir_error error;
+
+    fixture_open(fixture);
+    append_three(fixture);
+    fixture_close(fixture);
+    assert_int_equal(rename(path, away), 0);
+    fixture_open_fails(fixture, WEIR_EDAMAGED, &error);
+    assert_non_null(strstr(error.text, "state.db is gone or empty"));
+    assert_int_equal(access(path, F_OK), -1);
+    file_write(path, "", 0);
+    fixture_open_fails(fixture, WEIR_EDAMAGED, &error);
+    assert_int_equal(rename(away, path), 0);
+    fixture_open(fixture);
+    fixture_assert_holds(fixture, 1, 3, BODY_BYTES);
+    free(path);
+    free(away);
+}
+
 static void test_damaged_header_keeps_the_spool_closed(void **state)
 {
     struct spool_fixture *fixture = *state;
@@ -393,6 +442,8 @@ int main(void)
         CASE(test_damage_at_the_end_of_an_older_segment),
         CASE(test_stale_bytes_never_continue_a_chain),
         CASE(test_next_sequence_is_above_what_the_state_mentions),
+        CASE(test_a_log_cut_below_what_the_state_absorbed_is_damage),
+        CASE(test_a_log_without_its_state_keeps_the_spool_closed),
         CASE(test_damaged_header_keeps_the_spool_closed),
         CASE(test_damage_while_running_is_left_out),
     };

@@ -159,15 +159,22 @@ static void test_log_of_another_spool_is_refused(void **state)
 {
     struct spool_fixture *fixture = *state;
     char *database = fixture_path(fixture, "state.db");
+    char *segment = fixture_segment(fixture, 1), *away = fixture_path(fixture, "away");
     struct weir_error error;
 
     fixture_open(fixture);
     fixture_append(fixture, 1, 1, 10);
     fixture_close(fixture);
+    assert_int_equal(rename(segment, away), 0);
     unlink(database);
+    fixture_open(fixture); /* begun anew: another spool */
+    fixture_close(fixture);
+    assert_int_equal(rename(away, segment), 0);
     fixture_open_fails(fixture, WEIR_EDAMAGED, &error);
     assert_non_null(strstr(error.text, "another spool"));
     free(database);
+    free(segment);
+    free(away);
 }
 
 static void test_directory_that_cannot_be_used(void **state)
