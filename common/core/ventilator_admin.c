@@ -2,6 +2,8 @@
 #include <base/alloc.h>
 #include <core/admin.h>
 #include <core/ventilator.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,9 +46,10 @@ static void pack_group(struct weir_ventilator *v, struct weir_packer *packer,
                                 totals->stale,
                                 (uint64_t)oldest_age_ms(v, group),
                                 weir_dispatch_servers(v->dispatch, group->row.policy.name, NULL)};
-    static const char *const names[] = {
-        "waiting", "in_flight", "deferred", "dead",     "dying", "done",      "retried", "rejected",
-        "expired", "dropped",   "released", "replayed", "stale", "oldest_ms", "workers"};
+    static const char *const names[] = {"waiting", "in-flight",     "deferred", "dead",
+                                        "dying",   "done",          "retried",  "rejected",
+                                        "expired", "dropped",       "released", "replayed",
+                                        "stale",   "oldest_age_ms", "peers"};
     const uint32_t count = sizeof names / sizeof *names;
     _Static_assert(sizeof numbers / sizeof *numbers == sizeof names / sizeof *names,
                    "each number has its name");
@@ -83,6 +86,7 @@ static void answer_stats(struct weir_ventilator *v, const struct weir_event *eve
 {
     static const char *const states[] = {"recovering", "open", "draining", "closing", "stopped"};
     struct weir_packer *packer = weir_packer_new();
+    char incarnation[17];
 #define X(name, value) +1
     weir_pack_map(packer, 8 COUNTERS(X));
 #undef X
@@ -92,7 +96,9 @@ static void answer_stats(struct weir_ventilator *v, const struct weir_event *eve
     weir_pack_text(packer, "ventilator");
     weir_pack_text(packer, "state");
     weir_pack_text(packer, states[v->state]);
-    pack_number(packer, "incarnation", v->incarnation);
+    snprintf(incarnation, sizeof incarnation, "%016" PRIx64, v->incarnation);
+    weir_pack_text(packer, "incarnation"); /* JSON's numbers end at 2^53 */
+    weir_pack_text(packer, incarnation);
     pack_number(packer, "tag", v->tag);
 #define X(name, value) pack_number(packer, name, value);
     COUNTERS(X)

@@ -246,6 +246,8 @@ static void answer_stats(struct weir_worker *self, const struct weir_event *even
     };
     const uint32_t count = sizeof stats / sizeof stats[0];
     struct weir_packer *packer = weir_packer_new();
+    char number[17];
+    snprintf(number, sizeof number, "%016" PRIx64, self->number);
     weir_pack_map(packer, 6 + count);
     weir_pack_text(packer, "node");
     weir_pack_text(packer, self->name);
@@ -254,7 +256,7 @@ static void answer_stats(struct weir_worker *self, const struct weir_event *even
     weir_pack_text(packer, "group");
     weir_pack_text(packer, self->group);
     weir_pack_text(packer, "worker");
-    weir_pack_u64(packer, self->number);
+    weir_pack_text(packer, number); /* as its upstreams tell it: JSON's numbers end at 2^53 */
     weir_pack_text(packer, "draining");
     weir_pack_bool(packer, self->state != WEIR_WORKER_SERVING);
     weir_pack_text(packer, "results_taken");

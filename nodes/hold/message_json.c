@@ -83,11 +83,9 @@ json_t *weir_json_history(const struct weir_bytes *history)
     int count =
         history->size > 0 ? weir_history_decode(history, notes, WEIR_HISTORY_ENTRIES_MAX) : 0;
     for (int i = 0; i < count; i++) {
-        char time[WEIR_TIME_TEXT_BYTES];
         json_t *note = json_object();
-        weir_time_format(notes[i].time_ms, time);
         json_object_set_new(note, "attempt", json_integer(notes[i].attempt));
-        json_object_set_new(note, "time", json_string(time));
+        json_object_set_new(note, "time_ms", json_integer(notes[i].time_ms));
         json_object_set_new(note, "outcome", json_string(outcome_name(notes[i].outcome)));
         json_object_set_new(note, "worker",
                             weir_json_bytes(notes[i].worker, notes[i].worker_bytes));

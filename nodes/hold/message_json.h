@@ -11,7 +11,7 @@ json_t *weir_json_bytes(const void *data, size_t bytes);
 void weir_json_set_bytes(json_t *object, const char *name, const void *data, size_t bytes);
 /* {name: value, …} */
 json_t *weir_json_headers(const struct weir_message_view *message);
-/* [{"attempt", "time", "outcome", "worker", "error"}, …]; empty where it does not parse. */
+/* [{"attempt", "time_ms", "outcome", "worker", "error"}, …]; empty where it does not parse. */
 json_t *weir_json_history(const struct weir_bytes *history);
 
 /* Unix time in ms as "2026-11-22T10:00:00.123Z". */

@@ -163,8 +163,9 @@ static void print_fields(const struct weir_dead_letter *letter)
     (weir_table_add(table, WEIR_DIM, name), weir_table_add(table, WEIR_PLAIN, __VA_ARGS__))
     ROW("id", "%s", letter->id_text);
     ROW("group", "%s", letter->group);
-    ROW("death", "%" PRIu32 ", %s after %" PRIu32 " attempts", letter->death,
-        weir_reason_name(letter->reason), letter->attempts);
+    ROW("death", "%" PRIu32 ", %s after %" PRIu32 " %s", letter->death,
+        weir_reason_name(letter->reason), letter->attempts,
+        letter->attempts == 1 ? "attempt" : "attempts");
     ROW("topic", "%s", letter->topic);
     if (letter->key != NULL)
         ROW("key", "%.200s", letter->key);

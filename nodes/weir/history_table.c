@@ -15,13 +15,11 @@ void weir_history_print(const json_t *history, const char *title, FILE *out, boo
     table = weir_table_new(">ATTEMPT|TIME|OUTCOME|WORKER|ERROR");
     json_array_foreach(history, i, note)
     {
-        int64_t time_ms = weir_json_integer(note, "time_ms", -1);
         char moment[WEIR_TIME_BYTES];
 
-        weir_format_time(time_ms, moment);
+        weir_format_time(weir_json_integer(note, "time_ms", -1), moment);
         weir_table_add(table, WEIR_PLAIN, "%" PRId64, weir_json_integer(note, "attempt", 0));
-        weir_table_add(table, WEIR_PLAIN, "%s",
-                       time_ms >= 0 ? moment : weir_json_text(note, "time", "-"));
+        weir_table_add(table, WEIR_PLAIN, "%s", moment);
         weir_table_add(table, WEIR_PLAIN, "%s", weir_json_text(note, "outcome", "?"));
         weir_table_add(table, WEIR_PLAIN, "%s", weir_json_text(note, "worker", "-"));
         weir_table_add(table, WEIR_RED, "%.400s", weir_json_text(note, "error", ""));

@@ -116,6 +116,16 @@ void weir_table_destroy(struct weir_table **self)
     *self = NULL;
 }
 
+/* How many cells of a row there are to print: empty ones at its end leave no blanks. */
+static uint32_t filled(const struct weir_table *self, const struct cell *row)
+{
+    uint32_t count = self->column_count;
+
+    while (count > 1 && row[count - 1].width == 0)
+        count--;
+    return count;
+}
+
 void weir_table_print(struct weir_table **self, FILE *out, bool coloured)
 {
     struct weir_table *table = *self;
@@ -126,9 +136,12 @@ void weir_table_print(struct weir_table **self, FILE *out, bool coloured)
     for (uint32_t i = titles_width > 0 ? 0 : table->column_count; i < table->cell_count; i++) {
         const struct cell *cell = &table->cells[i];
         uint32_t column = i % table->column_count;
-        bool last = column + 1 == table->column_count;
+        uint32_t count = filled(table, cell - column);
+        bool last = column + 1 == count;
         int padding = (int)(table->widths[column] - cell->width);
 
+        if (column >= count)
+            continue;
         fprintf(out, "%*s%s%s%s", table->to_the_right[column] ? padding : 0, "",
                 weir_colour_start(cell->colour, coloured), cell->text,
                 weir_colour_end(coloured && cell->colour != WEIR_PLAIN));

@@ -147,8 +147,7 @@ json_t *weir_seen_to_json(const struct weir_seen *seen)
                         seen->restarts >= 0 ? json_integer(seen->restarts) : json_null());
     if (seen->started_ms > 0)
         json_object_set_new(row, "started_ms", json_integer(seen->started_ms));
-    if (groups != NULL)
-        json_object_set(row, "groups", groups);
+    json_object_set_new(row, "groups", groups != NULL ? json_incref(groups) : json_object());
     if (seen->stats != NULL) {
         json_t *stats = json_copy(seen->stats);
 

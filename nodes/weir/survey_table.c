@@ -102,35 +102,93 @@ void weir_survey_print_processes(const struct weir_survey *survey, FILE *out, bo
     weir_table_print(&table, out, coloured);
 }
 
-static void add_group(struct weir_table *table, const struct weir_seen *seen, const char *name,
-                      const json_t *group)
+/* The workers of a group, as all routers and ventilators together know them. */
+struct workers {
+    size_t count, open; /* open: whose breaker is not closed */
+    bool more;          /* a node has more peers than it tells */
+};
+
+static bool serves(const json_t *peer, const char *name)
 {
-    const char *breaker = weir_json_text(group, "breaker", "");
-    char age[WEIR_AGE_BYTES], remarks[128] = "";
-    int64_t dying = weir_json_integer(group, "dying", 0);
-    bool paused = json_is_true(json_object_get(group, "paused"));
-    bool left_over = json_is_false(json_object_get(group, "listed"));
+    const json_t *group;
+    size_t i;
+
+    json_array_foreach(json_object_get(peer, "groups"), i, group)
+    {
+        if (strcmp(weir_json_text(group, "group", ""), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static struct workers workers_of(const struct weir_survey *survey, const char *name)
+{
+    json_t *seen = json_object(), *open = json_object();
+    struct workers workers = {0};
+
+    for (uint32_t i = 0; i < survey->count; i++) {
+        const json_t *dispatch = json_object_get(survey->at[i].stats, "dispatch"), *peer;
+        const json_t *peers = json_object_get(dispatch, "peers");
+        size_t at;
+
+        if (weir_json_integer(dispatch, "peer_count", 0) > (int64_t)json_array_size(peers))
+            workers.more = true;
+        json_array_foreach(peers, at, peer)
+        {
+            const char *worker = weir_json_text(peer, "worker", "");
+
+            if (worker[0] == '\0' || strcmp(weir_json_text(peer, "state", ""), "live") != 0 ||
+                !serves(peer, name))
+                continue;
+            json_object_set_new(seen, worker, json_true());
+            if (strcmp(weir_json_text(peer, "breaker", "closed"), "closed") != 0)
+                json_object_set_new(open, worker, json_true());
+        }
+    }
+    workers.count = json_object_size(seen);
+    workers.open = json_object_size(open);
+    json_decref(seen);
+    json_decref(open);
+    return workers;
+}
+
+/* What is out of the ordinary with a group, in words. */
+static void remark(const json_t *group, const struct workers *workers, char *text, size_t bytes)
+{
+    char breakers[48];
+    size_t used = 0;
+
+    text[0] = '\0';
+    snprintf(breakers, sizeof breakers, "of %zu breakers open", workers->count);
+    if (workers->open > 0)
+        used = add_words(text, bytes, used, (int64_t)workers->open, breakers);
+    if (json_is_true(json_object_get(group, "paused")))
+        used = add_words(text, bytes, used, -1, "paused");
+    else if (json_is_false(json_object_get(group, "listed")))
+        used = add_words(text, bytes, used, -1, "left over");
+    if (weir_json_integer(group, "dying", 0) > 0)
+        (void)add_words(text, bytes, used, -1, "dead letters wait for the collector");
+}
+
+static void add_group(struct weir_table *table, const struct weir_survey *survey,
+                      const struct weir_seen *seen, const char *name, const json_t *group)
+{
+    const struct workers workers = workers_of(survey, name);
+    int64_t waiting = weir_json_integer(group, "waiting", -1);
+    char age[WEIR_AGE_BYTES], remarks[128];
 
     weir_table_add(table, WEIR_PLAIN, "%s", name);
     weir_table_add(table, WEIR_PLAIN, "%s", seen->label);
-    add_number(table, weir_json_integer(group, "waiting", -1), WEIR_PLAIN);
-    add_number(table, weir_json_integer(group, "in_flight", -1), WEIR_GREEN);
+    add_number(table, waiting, WEIR_PLAIN);
+    add_number(table, weir_json_integer(group, "in-flight", -1), WEIR_GREEN);
     add_number(table, weir_json_integer(group, "deferred", -1), WEIR_YELLOW);
     add_number(table, weir_json_integer(group, "dead", -1), WEIR_RED);
     add_number(table, weir_json_integer(group, "done", -1), WEIR_PLAIN);
-    weir_format_age(weir_json_integer(group, "oldest_ms", -1), age);
+    weir_format_age(waiting > 0 ? weir_json_integer(group, "oldest_age_ms", -1) : -1, age);
     weir_table_add(table, WEIR_PLAIN, "%s", age);
-    add_number(table, weir_json_integer(group, "workers", -1), WEIR_PLAIN);
-    if (breaker[0] != '\0' && strcmp(breaker, "closed") != 0)
-        snprintf(remarks, sizeof remarks, "breaker %.64s", breaker);
-    if (paused || left_over || dying > 0)
-        snprintf(remarks + strlen(remarks), sizeof remarks - strlen(remarks), "%s%s%s%s",
-                 remarks[0] ? ", " : "",
-                 paused      ? "paused"
-                 : left_over ? "left over"
-                             : "",
-                 (paused || left_over) && dying > 0 ? ", " : "",
-                 dying > 0 ? "dead letters wait for the collector" : "");
+    weir_table_add(table, workers.count > 0 ? WEIR_PLAIN : WEIR_YELLOW, "%zu%s", workers.count,
+                   workers.more ? "+" : "");
+    remark(group, &workers, remarks, sizeof remarks);
     weir_table_add(table, WEIR_YELLOW, "%s", remarks);
 }
 
@@ -146,7 +204,7 @@ void weir_survey_print_groups(const struct weir_survey *survey, FILE *out, bool 
 
         json_object_foreach(groups, name, group)
         {
-            add_group(table, &survey->at[i], name, group);
+            add_group(table, survey, &survey->at[i], name, group);
             count++;
         }
     }

@@ -27,7 +27,7 @@ class ProviderDown(harness.unittest.TestCase):
             time.sleep(DOWN_S)  # the provider is down for so long: this is the scenario, not a wait
             self.assertEqual(t.results(), [])
             group = t.group("mail")
-            self.assertEqual(group["waiting"] + group["deferred"] + group["in_flight"], COUNT, group)
+            self.assertEqual(group["waiting"] + group["deferred"] + group["in-flight"], COUNT, group)
             back = time.monotonic()
             t.write("provider-is-up", "")
             wait_for("everything to be done", lambda: len(t.results()) == COUNT, 120)

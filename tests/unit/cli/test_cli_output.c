@@ -48,9 +48,9 @@ static void test_table(void **state)
     open_sheet(&sheet);
     weir_table_print(&table, sheet.out, false);
     assert_null(table);
-    expect_sheet(&sheet, "NAME    COUNT  \n"
+    expect_sheet(&sheet, "NAME    COUNT\n"
                          "größe       7  a b c\n"
-                         "x      123456  \n");
+                         "x      123456\n");
 }
 
 static void test_table_in_colour(void **state)

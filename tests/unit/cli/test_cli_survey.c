@@ -28,9 +28,17 @@ static struct weir_survey make_survey(struct weir_seen seen[3])
         .node = &intake, .instance = 1, .label = "intake", .pid = 100, .state = "running"};
     seen[0].stats = json(
         "{\"node\":\"intake\",\"state\":\"open\",\"accepted\":7,\"used_bytes\":2048,"
-        "\"dispatch\":{\"peer_count\":1},\"groups\":{"
-        "\"email\":{\"waiting\":3,\"in_flight\":1,\"deferred\":2,\"dead\":1,\"dying\":1,\"done\":9,"
-        "\"oldest_ms\":190000,\"paused\":true,\"listed\":true,\"workers\":2},"
+        "\"dispatch\":{\"peer_count\":4,\"peers\":["
+        "{\"name\":\"hub\",\"worker\":\"\",\"state\":\"live\",\"breaker\":\"closed\","
+        "\"groups\":[{\"group\":\"email\"}]},"
+        "{\"worker\":\"1\",\"state\":\"live\",\"breaker\":\"open\",\"groups\":[{\"group\":"
+        "\"email\"}]},"
+        "{\"worker\":\"2\",\"state\":\"live\",\"breaker\":\"closed\",\"groups\":[{\"group\":"
+        "\"email\"}]},"
+        "{\"worker\":\"3\",\"state\":\"gone\",\"breaker\":\"open\",\"groups\":[{\"group\":"
+        "\"old\"}]}]},\"groups\":{"
+        "\"email\":{\"waiting\":3,\"in-flight\":1,\"deferred\":2,\"dead\":1,\"dying\":1,\"done\":9,"
+        "\"oldest_age_ms\":190000,\"paused\":true,\"listed\":true,\"peers\":3},"
         "\"old\":{\"waiting\":4,\"listed\":false}}}");
     seen[1] = (struct weir_seen){.node = &email,
                                  .instance = 1,
@@ -64,14 +72,14 @@ static void test_tables(void **state)
     weir_survey_print_groups(&survey, out, false);
     fclose(out);
     assert_string_equal(
-        text, "NODE     ROLE        PID  STATE    RESTARTS  UP  \n"
-              "intake   ventilator  100  running         0   -  7 accepted, 2.0 KiB, 1 client\n"
+        text, "NODE     ROLE        PID  STATE    RESTARTS  UP\n"
+              "intake   ventilator  100  running         0   -  7 accepted, 2.0 KiB, 4 clients\n"
               "email.1  worker      101  running         2   -  1 running, 8 done, 0 failed\n"
               "email.2  worker        -  silent          -   -  does not answer\n"
-              "GROUP  VENTILATOR  WAITING  IN FLIGHT  DEFERRED  DEAD  DONE  OLDEST  WORKERS  \n"
+              "GROUP  VENTILATOR  WAITING  IN FLIGHT  DEFERRED  DEAD  DONE  OLDEST  WORKERS\n"
               "email  intake            3          1         2     1     9   3m10s        2  "
-              "paused, dead letters wait for the collector\n"
-              "old    intake            4          -         -     -     -       -        -  left "
+              "1 of 2 breakers open, paused, dead letters wait for the collector\n"
+              "old    intake            4          -         -     -     -       -        0  left "
               "over\n");
     free(text);
     drop(&survey);
@@ -94,13 +102,16 @@ static void test_json(void **state)
 
     (void)state;
     json_object_del(json_object_get(seen[0].stats, "groups"), "email");
+    json_object_del(json_object_get(seen[0].stats, "dispatch"), "peers");
     expect_json(&seen[0], "{\"node\":\"intake\",\"role\":\"ventilator\",\"instance\":1,\"pid\":100,"
                           "\"state\":\"running\",\"restarts\":0,"
                           "\"groups\":{\"old\":{\"waiting\":4,\"listed\":false}},"
                           "\"stats\":{\"node\":\"intake\",\"state\":\"open\",\"accepted\":7,"
-                          "\"used_bytes\":2048,\"dispatch\":{\"peer_count\":1}}}");
-    expect_json(&seen[2], "{\"node\":\"email\",\"role\":\"worker\",\"instance\":2,\"pid\":null,"
-                          "\"state\":\"silent\",\"restarts\":null,\"error\":\"does not answer\"}");
+                          "\"used_bytes\":2048,\"dispatch\":{\"peer_count\":4}}}");
+    expect_json(
+        &seen[2],
+        "{\"node\":\"email\",\"role\":\"worker\",\"instance\":2,\"pid\":null,"
+        "\"state\":\"silent\",\"restarts\":null,\"groups\":{},\"error\":\"does not answer\"}");
     /* What was told is not changed by being printed. */
     assert_non_null(json_object_get(seen[0].stats, "groups"));
     drop(&survey);

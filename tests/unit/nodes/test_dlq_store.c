@@ -131,9 +131,9 @@ static bool check_full(void *arg, const struct weir_dead_letter *letter)
     assert_int_equal(letter->attempts, 5);
     assert_string_equal(letter->error, "no route");
     assert_string_equal(letter->history,
-                        "[{\"attempt\":1,\"time\":\"2020-09-13T12:26:40.007Z\",\"outcome\":"
+                        "[{\"attempt\":1,\"time_ms\":1600000000007,\"outcome\":"
                         "\"retry\",\"worker\":\"email.1\",\"error\":\"no route\"},"
-                        "{\"attempt\":2,\"time\":\"2020-09-13T12:26:41.000Z\",\"outcome\":\"lost\","
+                        "{\"attempt\":2,\"time_ms\":1600000001000,\"outcome\":\"lost\","
                         "\"worker\":\"email.2\",\"error\":\"\"}]");
     struct weir_message_view view;
     assert_int_equal(weir_message_decode(letter->message.data, letter->message.size, &view, NULL),
