@@ -112,6 +112,18 @@ static void have_first(struct weir_ventilator *v, struct weir_store_result *resu
     weir_ventilator_stir(v, group);
 }
 
+/* At most once: what is fetched leaves the state, so only as much as can be sent now. */
+static uint32_t wanted(struct weir_ventilator *v, const struct weir_group *group)
+{
+    uint64_t messages, bytes;
+    if (!weir_group_final(group))
+        return WEIR_READY_MAX;
+    weir_dispatch_room(v->dispatch, group->row.policy.name, &messages, &bytes);
+    if (messages == 0)
+        weir_dispatch_announce(v->dispatch, group->row.policy.name, &v->now);
+    return messages < WEIR_READY_MAX ? (uint32_t)messages : WEIR_READY_MAX;
+}
+
 static void ask(struct weir_ventilator *v, struct weir_group *group, int64_t until_ms,
                 uint32_t count, weir_stored_fn *have)
 {
@@ -135,9 +147,12 @@ int64_t weir_deferred_look(struct weir_ventilator *v, struct weir_group *group)
     if (!weir_ventilator_may_ask(v))
         return v->now.wall_ms + WEIR_FLUSH_MS;
     if (deferred->due_ms <= v->now.wall_ms) {
+        const uint32_t count = wanted(v, group);
+        if (count == 0) /* said again in a while, as where a delivery finds no room */
+            return v->now.wall_ms + WEIR_WAITING_AGAIN_MS;
         deferred->due_ms = WEIR_TIME_NEVER;
         deferred->known = false;
-        ask(v, group, v->now.wall_ms, WEIR_READY_MAX, have_due);
+        ask(v, group, v->now.wall_ms, count, have_due);
         return WEIR_TIME_NEVER;
     }
     if (!deferred->known) {

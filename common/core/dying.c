@@ -99,6 +99,7 @@ void weir_dying_put(struct weir_ventilator *v)
 
 void weir_dying_replayed(struct weir_ventilator *v, uint32_t group, uint64_t sequence)
 {
+    v->dying.outdated = v->dying.asking;
     for (uint32_t i = 0; i < v->dying.count; i++)
         if (v->dying.letters[i].row.group == group && v->dying.letters[i].row.sequence == sequence)
             v->dying.letters[i].ended = true;
@@ -131,8 +132,12 @@ static void have_dying(struct weir_ventilator *v, struct weir_store_result *resu
     (void)arg;
     (void)pointer;
     v->dying.asking = false;
-    if (result->more)
+    if (result->more || v->dying.outdated)
         v->dying.at_ms = v->now.wall_ms;
+    if (v->dying.outdated) {
+        v->dying.outdated = false;
+        return;
+    }
     v->dying.letters = weir_realloc(v->dying.letters, v->dying.count + result->row_count + 1,
                                     sizeof *v->dying.letters);
     for (uint32_t i = 0; i < result->row_count; i++) {

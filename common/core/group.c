@@ -105,6 +105,12 @@ uint64_t weir_group_needs(const struct weir_group *self)
         lowest = lowest_of(&self->claimed);
     if (lowest_of(&self->cleared) < lowest)
         lowest = lowest_of(&self->cleared);
+    if (!weir_group_final(self))
+        return lowest;
+    const struct weir_ready *ready; /* these have left the state */
+    DL_FOREACH (self->deferred.ready, ready)
+        if (!ready->row->body.size && ready->row->sequence < lowest)
+            lowest = ready->row->sequence;
     return lowest;
 }
 

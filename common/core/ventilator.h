@@ -85,6 +85,7 @@ struct weir_dying {
     uint64_t rows; /* DYING in the state */
     int64_t at_ms; /* when to look for more; WEIR_TIME_NEVER: nothing to be found */
     bool asking;
+    bool outdated; /* a death was replayed since the state was asked: its answer may tell of it */
     uint64_t confirmed, refused;
     uint64_t batches; /* numbered, as the argument of their submission */
 };
