@@ -5,7 +5,8 @@
 #include <stdint.h>
 
 /* Messages and batches: part of the protocol (docs/protocol.md). */
-#define WEIR_MESSAGE_BYTES_MAX (8u << 20) /* one encoded message */
+#define WEIR_MESSAGE_BYTES_MAX (8u << 20) /* one encoded message … */
+#define WEIR_ORIGIN_BYTES_MAX (80u << 10) /* … and what an origin may add to it */
 #define WEIR_BATCH_BYTES_MAX (16u << 20)  /* header + index + body */
 #define WEIR_BATCH_MESSAGES_MAX 65536u
 #define WEIR_BATCH_HEADER_BYTES_MAX 4096u
@@ -181,7 +182,13 @@
 #define WEIR_IPC_PATH_BYTES_MAX 107u /* what the kernel takes */
 #define WEIR_FINDINGS_MAX 1000u      /* errors and warnings told of one file */
 
-_Static_assert(WEIR_MESSAGE_BYTES_MAX <= WEIR_BATCH_BYTES_MAX, "a message fits into a batch");
+_Static_assert(WEIR_MESSAGE_BYTES_MAX + WEIR_ORIGIN_BYTES_MAX + WEIR_BATCH_HEADER_BYTES_MAX <=
+                   WEIR_BATCH_BYTES_MAX,
+               "a message fits into a batch");
+_Static_assert(WEIR_HISTORY_BYTES_MAX + WEIR_TOPIC_BYTES_MAX + WEIR_NAME_BYTES_MAX +
+                       WEIR_IDEMPOTENCY_KEY_BYTES_MAX + 1024u <=
+                   WEIR_ORIGIN_BYTES_MAX,
+               "whatever was accepted can be made a dead letter");
 _Static_assert(WEIR_LEASE_MS > 4 * WEIR_HEARTBEAT_MS, "a lease outlives lost heartbeats");
 _Static_assert(2u * WEIR_LEASES_MAX * 48u <= WEIR_CONTROL_BYTES_MAX, "leases fit a control frame");
 _Static_assert(WEIR_ACKS_MAX *(WEIR_ERROR_BYTES_MAX + 64u) <= WEIR_CONTROL_BYTES_MAX,

@@ -114,9 +114,9 @@ static int check_index(const struct weir_bytes *index, const struct weir_bytes *
                               (unsigned long long)lengths.sum, body->size);
     if (lengths.least == 0)
         return weir_error_set(error, WEIR_EPROTO, "index: a message of length 0");
-    if (lengths.most > WEIR_MESSAGE_BYTES_MAX)
+    if (lengths.most > WEIR_MESSAGE_BYTES_MAX + WEIR_ORIGIN_BYTES_MAX)
         return weir_error_set(error, WEIR_ELIMIT, "index: a message of %u bytes, the limit is %u",
-                              lengths.most, WEIR_MESSAGE_BYTES_MAX);
+                              lengths.most, WEIR_MESSAGE_BYTES_MAX + WEIR_ORIGIN_BYTES_MAX);
     return 0;
 }
 

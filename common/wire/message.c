@@ -138,9 +138,9 @@ int weir_message_decode(const void *data, size_t size, struct weir_message_view 
     message->idempotency_key = NULL;
     message->idempotency_key_bytes = 0;
     message->has_origin = false;
-    if (size > WEIR_MESSAGE_BYTES_MAX)
+    if (size > WEIR_MESSAGE_BYTES_MAX + WEIR_ORIGIN_BYTES_MAX)
         return weir_error_set(error, WEIR_EPROTO, "message: %zu bytes, the limit is %u", size,
-                              WEIR_MESSAGE_BYTES_MAX);
+                              WEIR_MESSAGE_BYTES_MAX + WEIR_ORIGIN_BYTES_MAX);
     wrong = read_message(&reader, message);
     if (wrong == NULL && reader.at != reader.end)
         wrong = "the message to end here";
@@ -185,7 +185,7 @@ static int check_headers(const struct weir_message_view *message, size_t *bytes,
 int weir_message_check(const struct weir_message_view *message, size_t *bytes_max,
                        struct weir_error *error)
 {
-    size_t bytes = 6u * HEAD_BYTES;
+    size_t bytes = 6u * HEAD_BYTES, bytes_allowed = WEIR_MESSAGE_BYTES_MAX;
     int rc;
 
     if (message->key_bytes > WEIR_KEY_BYTES_MAX)
@@ -204,13 +204,14 @@ int weir_message_check(const struct weir_message_view *message, size_t *bytes_ma
                                   "message: its origin has no valid topic, group or history");
         bytes += ORIGIN_BYTES + message->origin.topic_bytes + message->origin.group_bytes +
                  message->origin.history.size;
+        bytes_allowed += WEIR_ORIGIN_BYTES_MAX;
     }
     bytes += message->key_bytes + message->idempotency_key_bytes;
-    if (message->payload_bytes > WEIR_MESSAGE_BYTES_MAX - bytes)
+    if (message->payload_bytes > bytes_allowed - bytes)
         return weir_error_set(error, WEIR_ELIMIT,
                               "message: a payload of %zu bytes and %zu bytes around it, the limit "
-                              "is %u together; keep large data elsewhere and send its place",
-                              message->payload_bytes, bytes, WEIR_MESSAGE_BYTES_MAX);
+                              "is %zu together; keep large data elsewhere and send its place",
+                              message->payload_bytes, bytes, bytes_allowed);
     *bytes_max = bytes + message->payload_bytes;
     return 0;
 }

@@ -45,8 +45,35 @@ static ssize_t write_some(const struct weir_output *self)
     return count;
 }
 
+/* Somebody may have cut the file or taken it away since. Writing on would leave a hole in it, or go
+ * where nobody ever reads. */
+static int check_still_there(const struct weir_output *self, struct weir_error *error)
+{
+    struct stat file;
+    if (self->path == NULL || self->written == self->pending_bytes)
+        return 0;
+    if (fstat(self->fd, &file) != 0)
+        return weir_error_set(error, WEIR_EIO, "cannot look at %s: %s", self->path,
+                              strerror(errno));
+    if (file.st_nlink == 0)
+        return weir_error_set(error, WEIR_EDAMAGED,
+                              "%s was removed while results are written to it: put it back, or "
+                              "move its ledger %s away, too, to begin anew",
+                              self->path, self->db->path);
+    if ((uint64_t)file.st_size < self->length)
+        return weir_error_set(error, WEIR_EDAMAGED,
+                              "%s was cut off while results are written to it: it has %" PRIu64
+                              " bytes of %" PRIu64 ": put the file back, or move it and its ledger "
+                              "%s away to begin anew",
+                              self->path, (uint64_t)file.st_size, self->length, self->db->path);
+    return 0;
+}
+
 static int write_pending(struct weir_output *self, struct weir_error *error)
 {
+    int status = check_still_there(self, error);
+    if (status != 0)
+        return status;
     while (self->written < self->pending_bytes) {
         ssize_t count = write_some(self);
         if (count < 0 && errno != EINTR)

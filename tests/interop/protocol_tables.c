@@ -42,7 +42,8 @@ static void print_batch_header(FILE *out)
 
 /* L (constant, unit, what it bounds). */
 #define LIMITS(L)                                                                                  \
-    L(WEIR_MESSAGE_BYTES_MAX, "bytes", "one encoded message")                                      \
+    L(WEIR_MESSAGE_BYTES_MAX, "bytes", "one encoded message without an origin")                    \
+    L(WEIR_ORIGIN_BYTES_MAX, "bytes", "what an origin adds to one, its idempotency key included")  \
     L(WEIR_BATCH_BYTES_MAX, "bytes", "a batch: header, index and body together")                   \
     L(WEIR_BATCH_HEADER_BYTES_MAX, "bytes", "a batch's header")                                    \
     L(WEIR_BATCH_MESSAGES_MAX, "messages", "a batch")                                              \

@@ -206,6 +206,17 @@ static void limits_are_named_before_anything_is_sent(void **state)
     assert_non_null(strstr(error.text, "8388608"));
     message.payload_bytes -= 64;
     assert_int_equal(try_add(&message, NULL), 0);
+    /* Whatever was accepted can also die: its origin and history come on top. */
+    message.has_origin = true;
+    message.origin = (struct weir_origin){.topic = "a.b",
+                                          .topic_bytes = 3,
+                                          .group = "work",
+                                          .group_bytes = 4,
+                                          .death = 1,
+                                          .attempt = 5};
+    message.idempotency_key = (char *)big;
+    message.idempotency_key_bytes = WEIR_IDEMPOTENCY_KEY_BYTES_MAX;
+    assert_int_equal(try_add(&message, &error), 0);
 
     message = (struct weir_message_view){.key = (char *)big, .key_bytes = WEIR_KEY_BYTES_MAX + 1};
     assert_int_equal(try_add(&message, &error), WEIR_ELIMIT);
