@@ -88,11 +88,38 @@ class Install(harness.unittest.TestCase):
         run("cc", *sanitize, os.path.join(self.source, "worker.c"), *flags, "-o", program)
         self.assertEqual(subprocess.run([program], capture_output=True).returncode, 64)
 
-    def service(self, programs):
+    def topology(self):
         with open(os.path.join(ROOT, "examples", "embed", "embed.yaml")) as file:
-            text = file.read().replace("tcp://127.0.0.1:", "ipc://DIR/")
+            return Topology(file.read().replace("tcp://127.0.0.1:", "ipc://DIR/"))
+
+    def test_readme(self):
+        """The program in README.md is whole: it compiles without a warning, sends, and works."""
+        with open(os.path.join(ROOT, "README.md")) as file:
+            blocks = re.findall(r"^```c\n(.*?)^```$", file.read(), re.M | re.S)
+        self.assertEqual(len(blocks), 1)
+        source, program = os.path.join(self.dir, "greet.c"), os.path.join(self.dir, "greet")
+        with open(source, "w") as file:
+            file.write(blocks[0])
+        flags = run("pkg-config", "--cflags", "--libs", "weir", env=self.environment).split()
+        run("cc", "-std=c17", *self.cflags.split(), source, *flags, "-o", program)
         environment = {**os.environ, **self.environment}
-        with Topology(text) as t:
+        with self.topology() as t:
+            worker = subprocess.Popen([program, "work", f"ipc://{t.dir}/7451"], env=environment,
+                                      stdout=subprocess.PIPE, text=True)
+            try:
+                for address in "anna@example.com", "nonsense":
+                    accepted = run(program, "send", f"ipc://{t.dir}/7450", address, env=self.environment)
+                    self.assertRegex(accepted, r"^accepted as [0-9A-HJKMNP-TV-Z]{26}\n$")
+                letter = wait_for("the dead letter", t.dead)[0]
+                self.assertEqual(letter["error"], "no mail address")
+            finally:
+                worker.terminate()
+            self.assertEqual(worker.communicate(timeout=60 * harness.SLOW)[0], "welcome, anna@example.com\n")
+            self.assertEqual(worker.returncode, 0)
+
+    def service(self, programs):
+        environment = {**os.environ, **self.environment}
+        with self.topology() as t:
             worker = subprocess.Popen([os.path.join(programs, "worker"), f"ipc://{t.dir}/7451", f"ipc://{t.dir}/7453"],
                                       env=environment)
             service = subprocess.Popen([os.path.join(programs, "service"), "0", f"ipc://{t.dir}/7450"],
