@@ -39,6 +39,8 @@ struct weir_worker_lease {
     UT_hash_handle hh;
     struct weir_lease_name name;
     uint32_t upstream; /* it last came from there */
+    uint32_t *ways;    /* all that parts of it came from: routers may have split it */
+    uint32_t way_count;
     struct weir_rangeset held;
     int64_t deadline_ns;
     int64_t lease_ms;
@@ -243,6 +245,9 @@ void weir_worker_release_waiting(struct weir_worker *self, const struct weir_wor
 void weir_worker_fail_key(struct weir_worker *self, struct weir_worker_lot *lot, uint32_t at);
 bool weir_worker_key_failed(const struct weir_worker_lot *lot, uint32_t at);
 uint64_t weir_worker_key(const struct weir_worker_lot *lot, uint32_t at);
+/* Whether this upstream counts something of the lease as held here. */
+bool weir_worker_counted(const struct weir_worker *self, const struct weir_worker_lease *lease,
+                         uint32_t upstream);
 /* The upstream that an ack or a beat for this lease can take now; NULL: none. */
 struct weir_worker_upstream *weir_worker_way(struct weir_worker *self,
                                              const struct weir_worker_lease *lease);

@@ -225,10 +225,7 @@ void weir_worker_held(struct weir_worker *self, uint32_t number, struct weir_lea
     struct held held = {0};
     WEIR_ASSERT(*count == 0 && !*leases);
     for (struct weir_worker_lease *lease = self->leases; lease; lease = lease->hh.next) {
-        const uint16_t tag = (uint16_t)lease->name.incarnation;
-        const bool reached = lease->upstream == number ||
-                             ((upstream->reaches[tag / 64] >> (tag % 64) & 1) &&
-                              !weir_session_open(self->upstreams[lease->upstream].session));
+        const bool reached = weir_worker_counted(self, lease, number);
         for (size_t r = 0; reached && r < lease->held.count; r++)
             held_add(&held, &lease->name, lease->held.at[r].first,
                      lease->held.at[r].last - lease->held.at[r].first + 1);

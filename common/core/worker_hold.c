@@ -16,6 +16,14 @@ struct weir_worker_lease *weir_worker_lease_find(const struct weir_worker *self,
     return lease;
 }
 
+static bool came_by(const struct weir_worker_lease *lease, uint32_t upstream)
+{
+    for (uint32_t i = 0; i < lease->way_count; i++)
+        if (lease->ways[i] == upstream)
+            return true;
+    return false;
+}
+
 static struct weir_worker_lease *lease_take(struct weir_worker *self, uint32_t upstream,
                                             const struct weir_control *control,
                                             const struct weir_now *now)
@@ -34,6 +42,10 @@ static struct weir_worker_lease *lease_take(struct weir_worker *self, uint32_t u
         HASH_ADD(hh, self->leases, name, sizeof lease->name, lease);
     }
     lease->upstream = upstream;
+    if (!came_by(lease, upstream)) {
+        lease->ways = weir_realloc(lease->ways, lease->way_count + 1, sizeof *lease->ways);
+        lease->ways[lease->way_count++] = upstream;
+    }
     return lease;
 }
 
@@ -47,6 +59,7 @@ static void lease_destroy(struct weir_worker *self, struct weir_worker_lease *le
     weir_rangeset_fini(&lease->held);
     weir_rangeset_fini(&lease->echoed);
     free(lease->failed_keys);
+    free(lease->ways);
     free(lease);
 }
 
@@ -106,6 +119,18 @@ struct weir_worker_upstream *weir_worker_way(struct weir_worker *self,
             return other;
     }
     return NULL;
+}
+
+bool weir_worker_counted(const struct weir_worker *self, const struct weir_worker_lease *lease,
+                         uint32_t upstream)
+{
+    const uint16_t tag = (uint16_t)lease->name.incarnation;
+    if (came_by(lease, upstream))
+        return true;
+    for (uint32_t i = 0; i < lease->way_count; i++)
+        if (weir_session_open(self->upstreams[lease->ways[i]].session))
+            return false;
+    return self->upstreams[upstream].reaches[tag / 64] >> (tag % 64) & 1;
 }
 
 void weir_worker_reaches(struct weir_worker_upstream *upstream, uint64_t incarnation)

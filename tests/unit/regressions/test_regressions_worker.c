@@ -66,9 +66,67 @@ static void who_has_waited_for_long_is_lent_to(void **state)
     assert_int_equal(messages, 4);
 }
 
+/* Message `index` of delivery 1, by this upstream. */
+static void deliver_part(struct worker *self, uint32_t upstream, uint32_t index)
+{
+    static const uint8_t producer[16] = {1};
+    struct weir_slice_info slice = {
+        .index = index, .count = 1, .sequence = 100 + index, .time_ms = 1, .attempt = 1};
+    struct weir_control control = {.verb = WEIR_VERB_DELIVER, .slice_count = 1};
+    WEIR_SET(&control, group, GROUP, weir_text_of("email"));
+    WEIR_SET(&control, incarnation, INCARNATION, INCARNATION);
+    WEIR_SET(&control, delivery, DELIVERY, 1);
+    WEIR_SET(&control, lease_ms, LEASE_MS, 30000);
+    WEIR_SET(&control, slices, SLICES, &slice);
+    struct weir_frames frames = script_frames(&control);
+    script_batch(producer, 1, 1, NULL, &frames);
+    struct weir_event event = script_event(self->script, WEIR_EVENT_MESSAGE, UP(upstream), 0);
+    event.frames = &frames;
+    weir_role_step(self->role, &event);
+    weir_frames_drop(&frames);
+}
+
+/* 2: routers had split one delivery, and parts of it came by two ways. When the first way's
+ * connection was made anew, READY did not name what had come by it, as the delivery's last part had
+ * come by the other: the router gave back a message that was being handled. */
+static void ready_names_what_came_by_that_way(void **state)
+{
+    struct worker *self = *state;
+    self->config.upstream_count = 2;
+    worker_up(self);
+    script_skip(self->script);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct weir_control waiting = {.verb = WEIR_VERB_WAITING};
+        WEIR_SET(&waiting, group, GROUP, weir_text_of("email"));
+        worker_feed(self, UP(i), &waiting);
+    }
+    const struct said *less = script_find(self->script, WEIR_VERB_CREDIT);
+    assert_non_null(less); /* half of what the first had is asked back, for the second */
+    struct weir_control credited = {.verb = WEIR_VERB_CREDITED};
+    WEIR_SET(&credited, group, GROUP, weir_text_of("email"));
+    WEIR_SET(&credited, messages, MESSAGES, 0);
+    WEIR_SET(&credited, bytes, BYTES, 0);
+    WEIR_SET(&credited, serial, SERIAL, less->control.serial);
+    worker_feed(self, UP(0), &credited);
+    deliver_part(self, 0, 0);
+    deliver_part(self, 1, 1);
+    assert_int_equal(self->script->job_count, 2);
+    worker_started(self, 0, 0);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
+    script_skip(self->script);
+    worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
+    const struct said *ready = script_find(self->script, WEIR_VERB_READY);
+    assert_non_null(ready);
+    assert_int_equal(ready->control.lease_count, 1);
+    assert_int_equal(ready->control.leases[0].delivery, 1);
+    assert_int_equal(ready->control.leases[0].first, 0);
+    assert_int_equal(ready->control.leases[0].count, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(ready_names_what_came_by_that_way, setup, teardown),
         cmocka_unit_test_setup_teardown(who_has_waited_for_long_is_lent_to, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
