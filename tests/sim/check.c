@@ -13,12 +13,19 @@ uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes)
     return SIM_GROUPS_MAX;
 }
 
+/* May it have ended without anybody having seen it? */
+static bool unseen(const struct sim *sim, const struct sim_message *message, uint32_t group)
+{
+    const struct weir_group_policy *policy = &sim->groups[group].policy;
+    return message->expires || (policy->max_backlog > 0 && policy->on_full != WEIR_ON_FULL_REFUSE);
+}
+
 /* Has the message ended in the group, as far as a handler can tell? */
 static bool over(const struct sim *sim, const struct sim_message *message, uint32_t group)
 {
     enum sim_behaviour behaviour = sim_behaviour_of(sim, message->number, group);
     uint32_t attempts = sim->groups[group].policy.attempts;
-    if (message->in[group].handled || message->in[group].deaths > 0 || message->expires)
+    if (message->in[group].handled || message->in[group].deaths > 0)
         return true;
     if (behaviour == SIM_REJECT)
         return message->in[group].failures > 0;
@@ -37,30 +44,51 @@ void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *messag
     if (strcmp(job->group, sim->groups[group].policy.name) != 0)
         sim_fail(sim, "a worker of %s was given a message for %s", sim->groups[group].policy.name,
                  job->group);
+    if (message->in[group].passed)
+        sim_fail(sim, "order: in %s message %u (key %s) is started behind one that it was ahead of",
+                 sim->groups[group].policy.name, message->number, message->key);
     if (sim->groups[group].policy.order != WEIR_ORDER_KEY || message->key[0] == '\0')
         return;
     for (uint32_t i = 0; i < message->number; i++) {
-        const struct sim_message *ahead = &sim->messages[i];
+        struct sim_message *ahead = &sim->messages[i];
         if (ahead->stream != message->stream || ahead->delayed || message->delayed ||
             strcmp(ahead->key, message->key) != 0 || over(sim, ahead, group))
             continue;
+        if (unseen(sim, ahead, group)) { /* then it must not be started any more */
+            ahead->in[group].passed = true;
+            continue;
+        }
         sim_fail(sim, "order: in %s message %u (key %s) was started before %u was over",
                  sim->groups[group].policy.name, message->number, message->key, ahead->number);
     }
 }
 
-bool sim_settled(const struct sim *sim)
+/* A group that may end messages without a trace outside: its numbers must account for them. */
+static bool may_lose(const struct sim *sim, uint32_t group)
+{
+    const struct weir_group_policy *policy = &sim->groups[group].policy;
+    return policy->delivery == WEIR_AT_MOST_ONCE ||
+           (policy->max_backlog > 0 && policy->on_full == WEIR_ON_FULL_DROP);
+}
+
+static bool is_open(const struct sim *sim, const struct sim_message *message, uint32_t group)
+{
+    return !may_lose(sim, group) && message->in[group].results + message->in[group].deaths == 0;
+}
+
+/* All that was sent has come to its end, and the ventilators say so, too. */
+bool sim_settled(struct sim *sim)
 {
     if (!sim_producers_done(sim))
         return false;
-    for (uint32_t i = 0; i < sim->message_count; i++) {
-        const struct sim_message *message = &sim->messages[i];
-        for (uint32_t g = 0; g < sim->group_count; g++) {
-            if (message->in[g].results + message->in[g].deaths == 0)
+    for (uint32_t i = 0; i < sim->message_count; i++)
+        for (uint32_t g = 0; g < sim->group_count; g++)
+            if (is_open(sim, &sim->messages[i], g))
                 return false;
-        }
-    }
-    return true;
+    if (sim->now_ns < sim->idle_asked_ns + 100 * WEIR_NS_PER_MS)
+        return false;
+    sim->idle_asked_ns = sim->now_ns;
+    return sim_groups_idle(sim);
 }
 
 static struct sim_process *ventilator_of(struct sim *sim, uint32_t stream)
@@ -78,8 +106,7 @@ static void describe_processes(struct sim *sim)
 {
     for (uint32_t g = 0; g < sim->group_count; g++) {
         uint32_t m = 0;
-        while (m < sim->message_count &&
-               sim->messages[m].in[g].results + sim->messages[m].in[g].deaths > 0)
+        while (m < sim->message_count && !is_open(sim, &sim->messages[m], g))
             m++;
         for (uint32_t i = 0; i < sim->process_count && m < sim->message_count; i++) {
             struct sim_process *process = &sim->processes[i];
@@ -102,7 +129,7 @@ void sim_describe_open(struct sim *sim, uint32_t most)
     for (uint32_t i = 0; i < sim->message_count; i++) {
         const struct sim_message *message = &sim->messages[i];
         for (uint32_t g = 0; g < sim->group_count && most > 0; g++) {
-            if (message->in[g].results + message->in[g].deaths > 0)
+            if (!is_open(sim, message, g))
                 continue;
             most--;
             sim_log(sim, "open",
@@ -129,9 +156,10 @@ static bool all_tried(const struct sim_message *message, uint32_t group, uint32_
 static void check_message(struct sim *sim, const struct sim_message *message, uint32_t group)
 {
     enum sim_behaviour behaviour = sim_behaviour_of(sim, message->number, group);
-    uint32_t attempts = sim->groups[group].policy.attempts;
+    const struct weir_group_policy *policy = &sim->groups[group].policy;
+    uint32_t attempts = policy->attempts;
     uint32_t results = message->in[group].results, deaths = message->in[group].deaths;
-    if (results + deaths == 0)
+    if (results + deaths == 0 && !may_lose(sim, group))
         sim_fail(sim, "message %u (sequence %llu) is lost in group %u", message->number,
                  (unsigned long long)message->sequence, group);
     else if (results > 1 || deaths > 1)
@@ -149,12 +177,45 @@ static void check_message(struct sim *sim, const struct sim_message *message, ui
         sim_fail(sim, "message %u died after attempt %u, of %u, with %u starts; tried were %llx",
                  message->number, message->in[group].dead_attempt, attempts,
                  message->in[group].starts, (unsigned long long)message->in[group].tried);
+    else if (deaths == 1 && message->in[group].reason == WEIR_REASON_BACKLOG &&
+             (policy->max_backlog == 0 || policy->on_full != WEIR_ON_FULL_DEAD_LETTER))
+        sim_fail(sim, "message %u died of a backlog that is not bounded so", message->number);
+    else if (policy->delivery == WEIR_AT_MOST_ONCE && message->in[group].starts > 1)
+        sim_fail(sim, "message %u was started %u times, at most once", message->number,
+                 message->in[group].starts);
+    else if (policy->delivery == WEIR_AT_MOST_ONCE && deaths == 1 &&
+             message->in[group].reason != WEIR_REASON_EXPIRED &&
+             message->in[group].reason != WEIR_REASON_BACKLOG)
+        sim_fail(sim, "message %u was to be delivered at most once, and died", message->number);
     else if (deaths == 1 && results == 1 && message->in[group].reason == WEIR_REASON_REJECTED)
         sim_fail(sim, "message %u is both done and rejected", message->number);
 }
 
+/* Invariant 12: what a group dropped is what is missing. */
+static void check_dropped(struct sim *sim, uint32_t group)
+{
+    static const char *const names[] = {"dropped"};
+    const struct weir_group_policy *policy = &sim->groups[group].policy;
+    uint64_t missing = 0, dropped = 0;
+    if (!may_lose(sim, group) || policy->delivery == WEIR_AT_MOST_ONCE)
+        return;
+    for (uint32_t i = 0; i < sim->message_count; i++)
+        missing += sim->messages[i].in[group].results + sim->messages[i].in[group].deaths == 0;
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        uint64_t one = 0;
+        if (sim->processes[i].kind == SIM_VENTILATOR)
+            sim_group_numbers(&sim->processes[i], group, names, &one, 1);
+        dropped += one;
+    }
+    if (missing != dropped)
+        sim_fail(sim, "%s dropped %llu messages by its own count, and %llu are missing",
+                 policy->name, (unsigned long long)dropped, (unsigned long long)missing);
+}
+
 void sim_check_end(struct sim *sim)
 {
+    for (uint32_t g = 0; g < sim->group_count; g++)
+        check_dropped(sim, g);
     for (uint32_t i = 0; i < sim->message_count; i++) {
         if (!sim->messages[i].confirmed)
             sim_fail(sim, "message %u was never confirmed", i);

@@ -28,6 +28,14 @@ static void groups_make(struct sim *sim)
         policy->lease_ms = 6000;
         if (roll(sim, 0, 4) == 0)
             policy->rate_permille = 100000;
+        if (roll(sim, 0, 5) == 0)
+            policy->delivery = WEIR_AT_MOST_ONCE;
+        if (policy->delivery == WEIR_AT_MOST_ONCE)
+            policy->order = WEIR_ORDER_NONE;
+        if (roll(sim, 0, 5) == 0) {
+            policy->max_backlog = roll(sim, 4, 40);
+            policy->on_full = roll(sim, WEIR_ON_FULL_REFUSE, WEIR_ON_FULL_DROP);
+        }
     }
 }
 
@@ -67,7 +75,9 @@ static void processes_make(struct sim *sim)
     dlq->disk = sim_disk_new();
     for (uint32_t i = 0; i < ventilators; i++) {
         struct sim_process *ventilator = sim_process_add(sim, SIM_VENTILATOR);
-        ventilator->store = weir_memory_store_new((uint16_t)(i + 1), 0);
+        if (roll(sim, 0, 5) == 0)
+            ventilator->store_bytes_max = roll(sim, 8000, 30000);
+        ventilator->store = weir_memory_store_new((uint16_t)(i + 1), ventilator->store_bytes_max);
         sim_link_add(ventilator, WEIR_PORT_TO, dlq, WEIR_PORT_SUBMIT);
     }
     for (uint32_t i = 0; i < relays; i++) {
@@ -110,6 +120,7 @@ static struct weir_role *ventilator_new(struct sim_process *process, uint64_t se
     struct weir_ventilator_config config = {.name = process->name,
                                             .groups = policies,
                                             .group_count = sim->group_count,
+                                            .spool_bytes_max = process->store_bytes_max,
                                             .dead_letters = true,
                                             .idempotency_window_ms = 60000,
                                             .idempotency_count_max = 10000};
@@ -190,12 +201,32 @@ static void clock_jump(struct sim *sim, struct sim_process *process)
     sim_log(sim, process->name, "has its clock set by %lld ms", (long long)by_ms);
 }
 
+/* The operator pauses a group for a while. */
+static void resume(struct sim *sim, struct sim_process *none, void *arg, uint64_t group)
+{
+    (void)none;
+    struct sim_process *process = arg;
+    if (sim->over)
+        return;
+    if (!process->role || !sim_group_pause(process, (uint32_t)group, false))
+        sim_at(sim, 100 * WEIR_NS_PER_MS, NULL, resume, process, group);
+}
+
+static void pause_one(struct sim *sim, struct sim_process *process)
+{
+    const uint32_t group = roll(sim, 0, sim->group_count - 1);
+    if (process->kind != SIM_VENTILATOR || !sim_group_pause(process, group, true))
+        return;
+    sim->pauses++;
+    sim_at(sim, sim_delay(sim, 5 * WEIR_NS_PER_S), NULL, resume, process, group);
+}
+
 static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
 {
     (void)none;
     (void)arg;
     (void)number;
-    if (sim->now_ns >= sim->faults_end_ns)
+    if (sim->over || sim->now_ns >= sim->faults_end_ns)
         return;
     struct sim_process *process =
         &sim->processes[weir_random_below(&sim->random, sim->process_count)];
@@ -206,6 +237,8 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
         drain(sim, process);
     else if (kind < 7)
         clock_jump(sim, process);
+    else if (kind < 8)
+        pause_one(sim, process);
     else if (process->link_count > 0)
         sim_break(&process->links[weir_random_below(&sim->random, process->link_count)]);
     sim_at(sim, sim_delay(sim, 800 * WEIR_NS_PER_MS), NULL, fault, NULL, 0);

@@ -30,9 +30,9 @@ static bool seed_run(uint64_t seed, bool trace)
     else if (trace)
         printf("seed %" PRIu64
                ": good; %u messages, %u groups, %u processes, %u crashes, %u breaks, "
-               "%u drains, %u clock jumps, %" PRIu64 " events, %.1f s\n",
+               "%u drains, %u clock jumps, %u pauses, %" PRIu64 " events, %.1f s\n",
                seed, sim->message_count, sim->group_count, sim->process_count, sim->crashes,
-               sim->breaks, sim->drains, sim->clock_jumps, sim->event_count,
+               sim->breaks, sim->drains, sim->clock_jumps, sim->pauses, sim->event_count,
                (double)sim->now_ns / 1e9);
     sim_world_fini(sim);
     free(sim);

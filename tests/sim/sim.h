@@ -7,6 +7,7 @@
  *   handlers.c  workers' handlers and what they do to each message
  *   producer.c  who sends, and the model of what was confirmed
  *   scenario.c  a topology and its faults, from the seed
+ *   operator.c  somebody at the admin port
  *   watch.c     what ventilators say to workers, overheard
  *   check.c     the invariants of the design, against the model
  *   describe*.c what is stuck, and where, for whoever reads a trace
@@ -58,6 +59,9 @@ struct sim_process {
     bool held_down; /* by a fault that lasts */
     /* ventilator */
     struct weir_memory_store *store;
+    uint64_t store_bytes_max;
+    uint64_t paused[SIM_GROUPS_MAX]; /* in which epoch the operator was told so; 0: it goes on */
+    struct weir_frames *answer;      /* where what it says to the operator goes */
     uint32_t store_pending;
     bool store_ticking;
     /* sink, dlq */
@@ -84,6 +88,7 @@ struct sim_message {
     uint64_t sequence;
     struct {
         bool handled;     /* the handler has said done */
+        bool passed;      /* one behind it with its key was started, as if it were dead */
         uint32_t results; /* written by the sink */
         uint32_t deaths;  /* kept by the collector */
         uint32_t reason, dead_attempt;
@@ -110,7 +115,8 @@ struct sim {
     struct sim_message *messages;
     uint32_t message_count, message_capacity;
     int64_t faults_end_ns;
-    uint32_t crashes, breaks, drains, clock_jumps;
+    int64_t idle_asked_ns;
+    uint32_t crashes, breaks, drains, clock_jumps, pauses;
     char failure[512]; /* the first violation; empty: none */
 };
 
@@ -128,7 +134,7 @@ void sim_crash(struct sim_process *process);
 void sim_break(struct sim_link *link);
 int64_t sim_delay(struct sim *sim, int64_t max_ns); /* uniform, at least 1 */
 /* Run until `done` says so, or until the virtual time `until_ns`; false: it came to that. */
-bool sim_run(struct sim *sim, int64_t until_ns, bool (*done)(const struct sim *sim));
+bool sim_run(struct sim *sim, int64_t until_ns, bool (*done)(struct sim *sim));
 void sim_log(struct sim *sim, const char *who, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -172,6 +178,13 @@ bool sim_producers_done(const struct sim *sim);
 void sim_scenario(struct sim *sim);
 void sim_heal(struct sim *sim); /* end of faults: everything comes back */
 
+/* operator.c */
+bool sim_group_numbers(struct sim_process *process, uint32_t group, const char *const *names,
+                       uint64_t *values, uint32_t count);
+/* False: it could not be told now. */
+bool sim_group_pause(struct sim_process *process, uint32_t group, bool pause);
+bool sim_groups_idle(struct sim *sim);
+
 /* watch.c */
 void sim_watch(struct sim_process *process, const struct weir_frames *frames);
 void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt);
@@ -180,7 +193,7 @@ void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt);
 uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes);
 void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *message,
                      const struct weir_job *job, uint32_t index_in_job);
-bool sim_settled(const struct sim *sim);
+bool sim_settled(struct sim *sim);
 void sim_check_end(struct sim *sim);
 void sim_describe_open(struct sim *sim, uint32_t most);
 

@@ -40,6 +40,15 @@ static void suspect_out(struct sim *sim, const struct weir_control *control,
                              .attempt = control->slices[0].attempt};
 }
 
+/* A paused group sends nothing. */
+static void check_paused(struct sim_process *process, const struct weir_control *control)
+{
+    const uint32_t group = sim_group_of(process->sim, control->group.data, control->group.bytes);
+    if (group < SIM_GROUPS_MAX && process->paused[group] == process->epoch)
+        sim_fail(process->sim, "%s sends messages of %s, which is paused", process->name,
+                 process->sim->groups[group].policy.name);
+}
+
 static void go_said(struct sim *sim, const struct weir_lease_ref *lease)
 {
     for (uint32_t i = 0; i < sim->suspect_count; i++) {
@@ -55,6 +64,8 @@ void sim_watch(struct sim_process *process, const struct weir_frames *frames)
     if (process->kind != SIM_VENTILATOR || frames->count == 0 ||
         weir_control_decode(&frames->at[0], &control, NULL) != 0)
         return;
+    if (control.verb == WEIR_VERB_DELIVER)
+        check_paused(process, &control);
     if (control.verb == WEIR_VERB_DELIVER && WEIR_HAS(&control, ALONE) && control.alone)
         suspect_out(process->sim, &control, frames);
     for (uint32_t i = 0; control.verb == WEIR_VERB_GO && i < control.lease_count; i++)

@@ -61,7 +61,7 @@ struct weir_now sim_now(const struct sim_process *process)
                                         process->clock_skew_ms};
 }
 
-bool sim_run(struct sim *sim, int64_t until_ns, bool (*done)(const struct sim *sim))
+bool sim_run(struct sim *sim, int64_t until_ns, bool (*done)(struct sim *sim))
 {
     while (sim->failure[0] == '\0') {
         if (done && done(sim))
@@ -227,6 +227,12 @@ static void host_send(void *self, uint32_t port, uint64_t peer, struct weir_fram
     struct sim *sim = process->sim;
     if (port == WEIR_PORT_DISPATCH)
         sim_watch(process, frames);
+    if (port == WEIR_PORT_ADMIN && process->answer) {
+        weir_frames_drop(process->answer);
+        *process->answer = *frames;
+        *frames = (struct weir_frames){0};
+        return;
+    }
     for (uint32_t i = 0; peer == 0 && i < process->link_count; i++) {
         struct sim_link *link = &process->links[i];
         if (link->client_port == port && link->peer != 0) {
@@ -347,6 +353,8 @@ static void host_stopped(void *self, int status)
 static void host_log(void *self, enum weir_log_level level, const char *text)
 {
     struct sim_process *process = self;
+    if (strstr(text, "beyond the credit"))
+        sim_fail(process->sim, "%s: %s", process->name, text);
     if (level <= WEIR_LOG_INFO)
         sim_log(process->sim, process->name, "says: %s", text);
 }

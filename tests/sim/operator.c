@@ -1,0 +1,103 @@
+/* Somebody at the admin port of the ventilators: pauses groups, lets them go on, reads numbers. */
+#include "sim.h"
+#include <string.h>
+#include <wire/control.h>
+#include <wire/reader.h>
+
+/* Ask, and give the answer's body; false: it did not answer, or with an error. */
+static bool ask(struct sim_process *process, const struct weir_control *request,
+                struct weir_bytes *body)
+{
+    struct weir_frames frames = {0}, answer = {0};
+    weir_frames_push(&frames, weir_control_encode(request));
+    struct weir_event event = {
+        .type = WEIR_EVENT_MESSAGE, .port = WEIR_PORT_ADMIN, .peer = 1, .frames = &frames};
+    process->answer = &answer;
+    sim_step(process, &event);
+    process->answer = NULL;
+    weir_frames_drop(&frames);
+    struct weir_control control;
+    bool good = answer.count == 2 && weir_control_decode(&answer.at[0], &control, NULL) == 0;
+    if (good) {
+        good = control.verb == WEIR_VERB_ANSWER;
+        weir_control_fini(&control);
+    }
+    *body = good ? weir_bytes_ref(&answer.at[1]) : WEIR_BYTES_NONE;
+    weir_frames_drop(&answer);
+    return good;
+}
+
+/* Go to the value of this name in the map that is next. */
+static bool enter(struct weir_reader *reader, const char *name)
+{
+    uint32_t pairs, bytes;
+    const char *text;
+    if (!weir_read_map(reader, &pairs))
+        return false;
+    for (; pairs > 0; pairs--) {
+        if (!weir_read_text(reader, &text, &bytes))
+            return false;
+        if (bytes == strlen(name) && memcmp(text, name, bytes) == 0)
+            return true;
+        if (!weir_read_skip(reader))
+            return false;
+    }
+    return false;
+}
+
+bool sim_group_numbers(struct sim_process *process, uint32_t group, const char *const *names,
+                       uint64_t *values, uint32_t count)
+{
+    struct weir_control stats = {.verb = WEIR_VERB_STATS};
+    struct weir_bytes body;
+    if (!process->role || !ask(process, &stats, &body))
+        return false;
+    bool good = true;
+    for (uint32_t i = 0; i < count && good; i++) {
+        struct weir_reader reader = weir_reader_of(body.data, body.size);
+        good = enter(&reader, "groups") && enter(&reader, process->sim->groups[group].policy.name);
+        if (good && !(enter(&reader, names[i]) && weir_read_u64(&reader, UINT64_MAX, &values[i])))
+            sim_fail(process->sim, "%s does not say %s of a group", process->name, names[i]);
+    }
+    weir_bytes_drop(&body);
+    return good;
+}
+
+bool sim_group_pause(struct sim_process *process, uint32_t group, bool pause)
+{
+    struct weir_control control = {.verb = WEIR_VERB_GROUP};
+    struct weir_bytes body = WEIR_BYTES_NONE;
+    WEIR_SET(&control, group, GROUP, weir_text_of(process->sim->groups[group].policy.name));
+    WEIR_SET(&control, action, ACTION, weir_text_of(pause ? "pause" : "resume"));
+    process->paused[group] = 0; /* what it does in answer to `resume` is right */
+    if (!process->role || !ask(process, &control, &body))
+        return false;
+    weir_bytes_drop(&body);
+    process->paused[group] = pause ? process->epoch : 0;
+    sim_log(process->sim, process->name, "%s %s", pause ? "pauses" : "resumes",
+            process->sim->groups[group].policy.name);
+    return true;
+}
+
+/* Whether every group of every ventilator says that it has nothing left to do. */
+bool sim_groups_idle(struct sim *sim)
+{
+    static const char *const names[] = {"waiting", "in-flight", "deferred", "dying"};
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        struct sim_process *process = &sim->processes[i];
+        for (uint32_t g = 0; g < sim->group_count && process->kind == SIM_VENTILATOR; g++) {
+            uint64_t values[4] = {0};
+            if (!sim_group_numbers(process, g, names, values, 4))
+                return false;
+            if (values[0] + values[1] + values[2] + values[3] > 0) {
+                sim_log(sim, process->name,
+                        "%s: waiting %llu, in flight %llu, deferred %llu, dying %llu",
+                        sim->groups[g].policy.name, (unsigned long long)values[0],
+                        (unsigned long long)values[1], (unsigned long long)values[2],
+                        (unsigned long long)values[3]);
+                return false;
+            }
+        }
+    }
+    return true;
+}
