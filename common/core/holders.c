@@ -9,23 +9,28 @@ static struct weir_lease *find(struct weir_ventilator *v, const struct weir_leas
     return weir_leases_find(&v->leases, ref->incarnation, ref->delivery);
 }
 
-/* Whether anything of what is named is open still. */
-static bool lives(struct weir_ventilator *v, const struct weir_lease_ref *ref)
-{
-    const struct weir_lease *lease = find(v, ref);
-    uint32_t first = ref->first, count = ref->count;
-    return lease && count > 0 && weir_lease_open_run(lease, &first, &count);
-}
-
-/* The names of those that live, out of those that were named. */
+/* What lives of that which was named, for an answer: what is not in it its worker does not have any
+ * more. Where so many parts do not fit, some are named together with what has ended between them.
+ */
 static struct weir_lease_ref *living(struct weir_ventilator *v, const struct weir_control *control,
                                      uint32_t *count)
 {
-    struct weir_lease_ref *leases = weir_alloc((control->lease_count + 1) * sizeof *leases);
+    struct weir_lease_ref *leases = weir_alloc(WEIR_LEASES_MAX * sizeof *leases);
     *count = 0;
-    for (uint32_t i = 0; i < control->lease_count; i++)
-        if (lives(v, &control->leases[i]))
-            leases[(*count)++] = control->leases[i];
+    for (uint32_t i = 0; i < control->lease_count; i++) {
+        const struct weir_lease_ref *ref = &control->leases[i];
+        const struct weir_lease *lease = find(v, ref);
+        const uint32_t behind = control->lease_count - i - 1;
+        uint32_t first = ref->first, left = ref->count;
+        while (lease && left > 0 && weir_lease_open_run(lease, &first, &left)) {
+            const bool last = *count + behind + 1 >= WEIR_LEASES_MAX;
+            const uint32_t rest = ref->first + ref->count - first;
+            leases[(*count)++] =
+                (struct weir_lease_ref){ref->incarnation, ref->delivery, first, last ? rest : left};
+            first += left;
+            left = last ? 0 : rest - left;
+        }
+    }
     return leases;
 }
 
@@ -88,26 +93,16 @@ static void keep(struct weir_ventilator *v, struct weir_lease *lease)
         weir_flush_lease(v, lease);
 }
 
-static bool covers(const struct weir_lease_ref *refs, uint32_t count,
-                   const struct weir_lease *lease, uint32_t index)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (refs[i].incarnation == lease->name.incarnation &&
-            refs[i].delivery == lease->name.delivery && index >= refs[i].first &&
-            index - refs[i].first < refs[i].count)
-            return true;
-    return false;
-}
-
 static int64_t attempt_end(const struct weir_ventilator *v, const struct weir_group *group)
 {
     return v->now.mono_ns + (group->row.policy.timeout_ms + WEIR_TIMEOUT_GRACE_MS) * WEIR_NS_PER_MS;
 }
 
-/* These run, of what the beat names as held. */
+/* These run, of what is named as held. */
 static void note_running(struct weir_ventilator *v, const struct weir_lease_ref *refs,
                          uint32_t count, bool anew)
 {
+    uint32_t looks = 0; /* nobody runs more at once */
     for (uint32_t i = 0; i < count; i++) {
         struct weir_lease *lease = find(v, &refs[i]);
         if (!lease || lease->group->row.policy.timeout_ms <= 0)
@@ -115,8 +110,8 @@ static void note_running(struct weir_ventilator *v, const struct weir_lease_ref 
         const int64_t until_ns = attempt_end(v, lease->group);
         uint32_t first = refs[i].first, left = refs[i].count;
         while (left > 0 && weir_lease_open_run(lease, &first, &left)) {
-            for (uint32_t n = 0; n < left; n++)
-                weir_lease_run(&v->leases, lease, first + n, until_ns, anew);
+            for (uint32_t n = 0; n < left && looks < WEIR_LEASES_MAX; n++, looks++)
+                weir_lease_run(&v->leases, lease, first + n, until_ns, anew, v->last_beat);
             first += left;
             left = refs[i].first + refs[i].count - first;
         }
@@ -127,12 +122,13 @@ static void note_running(struct weir_ventilator *v, const struct weir_lease_ref 
 static void note_stopped(struct weir_ventilator *v, const struct weir_control *control)
 {
     for (uint32_t i = 0; i < control->lease_count; i++) {
-        struct weir_lease *lease = find(v, &control->leases[i]);
+        const struct weir_lease_ref *ref = &control->leases[i];
+        struct weir_lease *lease = find(v, ref);
         for (uint32_t r = 0; lease && r < lease->running_count;) {
-            const uint32_t index = lease->running[r].index;
-            if (covers(&control->leases[i], 1, lease, index) &&
-                !covers(control->running, control->running_count, lease, index))
-                weir_lease_stop(&v->leases, lease, index);
+            const struct weir_lease_running *running = &lease->running[r];
+            if (running->beat != v->last_beat && running->index >= ref->first &&
+                running->index - ref->first < ref->count)
+                weir_lease_stop(&v->leases, lease, running->index);
             else
                 r++;
         }
@@ -151,8 +147,9 @@ static void on_beat(void *self, uint64_t peer, const struct weir_control *contro
         know_worker(lease, control);
         keep(v, lease);
     }
-    note_stopped(v, control);
+    v->last_beat++;
     note_running(v, control->running, control->running_count, false);
+    note_stopped(v, control);
     WEIR_SET(&echo, serial, SERIAL, control->serial);
     WEIR_SET(&echo, incarnation, INCARNATION, v->incarnation);
     WEIR_SET(&echo, leases, LEASES, leases);

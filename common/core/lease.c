@@ -156,18 +156,20 @@ static void set_timeout(struct weir_leases *self, struct weir_lease *lease)
 }
 
 void weir_lease_run(struct weir_leases *self, struct weir_lease *lease, uint32_t index,
-                    int64_t until_ns, bool anew)
+                    int64_t until_ns, bool anew, uint64_t beat)
 {
     uint32_t i = 0;
     while (i < lease->running_count && lease->running[i].index != index)
         i++;
-    if (i < lease->running_count && !anew)
+    if (i < lease->running_count && !anew) {
+        lease->running[i].beat = beat;
         return;
+    }
     if (i == lease->running_count) {
         lease->running = weir_realloc(lease->running, i + 1, sizeof *lease->running);
         lease->running_count++;
     }
-    lease->running[i] = (struct weir_lease_running){index, until_ns};
+    lease->running[i] = (struct weir_lease_running){index, until_ns, beat};
     set_timeout(self, lease);
 }
 

@@ -30,6 +30,7 @@ struct weir_lease_slice {
 struct weir_lease_running {
     uint32_t index;
     int64_t until_ns; /* end of its attempt, with grace */
+    uint64_t beat;    /* the newest beat that named it */
 };
 
 struct weir_lease {
@@ -84,10 +85,10 @@ struct weir_lease_slice *weir_lease_slice_of(const struct weir_lease *lease, uin
 /* The key hash of a message of an ordered group; 0: none. */
 uint64_t weir_lease_key(const struct weir_lease_slice *slice, uint32_t index);
 
-/* A message is running: if that is new, its time ends at `until_ns`; `anew`: from now on in any
- * case. */
+/* A message is running, says this beat: if that is new, its time ends at `until_ns`; `anew`: from
+ * now on in any case. */
 void weir_lease_run(struct weir_leases *self, struct weir_lease *lease, uint32_t index,
-                    int64_t until_ns, bool anew);
+                    int64_t until_ns, bool anew, uint64_t beat);
 void weir_lease_stop(struct weir_leases *self, struct weir_lease *lease, uint32_t index);
 
 #endif

@@ -132,6 +132,7 @@ struct weir_ventilator {
     struct weir_heap group_timers;
     struct weir_leases leases;
     uint64_t last_delivery;
+    uint64_t last_beat; /* they are counted as they come */
     struct weir_delivery delivery;
     struct weir_asked *asked;
     uint32_t asked_count;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <store/store.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -250,12 +251,96 @@ static void a_due_message_waits_in_the_state_for_a_worker(void **state)
     assert_null(script_find(self->script, WEIR_VERB_DELIVER));
 }
 
+/* 3: of a delivery of which a message had timed out here the echo still named all, so its worker
+ * went on with that one, and then with those behind it that have its key. */
+static void what_timed_out_is_not_echoed(void **state)
+{
+    struct world *self = *state;
+    const struct weir_batch_header header = {0};
+    self->group.timeout_ms = 1000;
+    start(self);
+    settle(self);
+    put(self, producer_id, &header, 1, &plain_message, 0);
+    put(self, producer_id, &header, 2, &plain_message, 0);
+    put(self, producer_id, &header, 3, &plain_message, 0);
+    settle(self);
+    worker_comes(self);
+    const struct said *deliver = script_find(self->script, WEIR_VERB_DELIVER);
+    assert_non_null(deliver);
+    struct weir_lease_ref held = {deliver->control.incarnation, deliver->control.delivery, 0, 3};
+    struct weir_lease_ref running = {held.incarnation, held.delivery, 1, 1};
+    struct weir_control beat = {.verb = WEIR_VERB_HEARTBEAT, .lease_count = 1, .running_count = 1};
+    WEIR_SET(&beat, worker, WORKER, WORKER);
+    WEIR_SET(&beat, leases, LEASES, &held);
+    WEIR_SET(&beat, running, RUNNING, &running);
+    for (uint64_t serial = 1; serial <= 8; serial++) {
+        WEIR_SET(&beat, serial, SERIAL, serial);
+        feed_control(self, &beat);
+        const struct said *echo = script_find(self->script, WEIR_VERB_HEARTBEAT);
+        assert_non_null(echo);
+        const struct weir_lease_ref *lives = echo->control.leases;
+        if (serial < 6) { /* a second, and ten of grace */
+            assert_int_equal(echo->control.lease_count, 1);
+            assert_int_equal(lives[0].count, 3);
+        } else {
+            assert_int_equal(echo->control.lease_count, 2);
+            assert_int_equal(lives[0].first, 0);
+            assert_int_equal(lives[0].count, 1);
+            assert_int_equal(lives[1].first, 2);
+            assert_int_equal(lives[1].count, 1);
+        }
+        pass_ms(self, WEIR_HEARTBEAT_MS + 200);
+    }
+}
+
+/* 4: beats with many names for the same lease, each of all that runs, kept the ventilator from
+ * everything else for minutes. */
+static void a_beat_that_repeats_itself_costs_little(void **state)
+{
+    struct world *self = *state;
+    struct weir_control beat = {.verb = WEIR_VERB_HEARTBEAT};
+    self->group.timeout_ms = 1000;
+    start(self);
+    settle(self);
+    worker_comes(self);
+    struct weir_control control = {.verb = WEIR_VERB_PUT};
+    struct weir_frames frames = script_frames(&control);
+    script_batch(producer_id, 1, 100, NULL, &frames);
+    feed(self, WEIR_PORT_SUBMIT, PEER, &frames);
+    settle(self);
+    const struct said *deliver = script_find(self->script, WEIR_VERB_DELIVER);
+    assert_non_null(deliver);
+    assert_int_equal(deliver->control.slices[0].count, 100);
+    const struct weir_lease_ref all = {deliver->control.incarnation, deliver->control.delivery, 0,
+                                       100};
+    struct weir_lease_ref *held = weir_alloc(WEIR_LEASES_MAX * sizeof *held);
+    struct weir_lease_ref *running = weir_alloc(WEIR_LEASES_MAX * sizeof *running);
+    for (uint32_t i = 0; i < WEIR_LEASES_MAX; i++) {
+        held[i] = running[i] = all;
+        running[i].delivery += WEIR_LEASES_MAX - 1 - i; /* only the last one is there */
+    }
+    beat.lease_count = beat.running_count = WEIR_LEASES_MAX;
+    WEIR_SET(&beat, serial, SERIAL, 1);
+    WEIR_SET(&beat, worker, WORKER, WORKER);
+    WEIR_SET(&beat, leases, LEASES, held);
+    WEIR_SET(&beat, running, RUNNING, running);
+    const clock_t before = clock();
+    for (uint32_t i = 0; i < 10; i++)
+        feed_control(self, &beat);
+    assert_true(clock() - before < 10 * CLOCKS_PER_SEC); /* it was a minute */
+    assert_non_null(script_find(self->script, WEIR_VERB_HEARTBEAT));
+    free(held);
+    free(running);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_replayed_death_is_not_handed_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_due_message_waits_in_the_state_for_a_worker, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_timed_out_is_not_echoed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_beat_that_repeats_itself_costs_little, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
