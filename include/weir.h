@@ -176,6 +176,9 @@ WEIR_API uint32_t weir_producer_dispatch(weir_producer_t *self);
 WEIR_API uint32_t weir_producer_outstanding(const weir_producer_t *self);
 /* What the other side is doing now. */
 WEIR_API enum weir_link weir_producer_link(const weir_producer_t *self);
+/* Whether it said why it takes nothing now, such as a full spool or a group at its max-backlog, in
+ * *why (may be NULL): WEIR_EBUSY, with its words. */
+WEIR_API bool weir_producer_turned_away(const weir_producer_t *self, struct weir_error *why);
 
 /* ---- Worker -----------------------------------------------------------------------------------
  *

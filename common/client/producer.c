@@ -450,3 +450,14 @@ enum weir_link weir_producer_link(const weir_producer_t *self)
     pthread_mutex_unlock(&own->mutex);
     return link;
 }
+
+bool weir_producer_turned_away(const weir_producer_t *self, struct weir_error *why)
+{
+    struct weir_producer *own = (struct weir_producer *)self;
+    pthread_mutex_lock(&own->mutex);
+    if (why != NULL)
+        *why = own->turned_away;
+    bool turned_away = own->turned_away.code != 0;
+    pthread_mutex_unlock(&own->mutex);
+    return turned_away;
+}

@@ -85,6 +85,7 @@ struct weir_producer {
     uint32_t unconfirmed;
     enum weir_link link;
     bool busy;
+    struct weir_error turned_away; /* what it said when it was busy; code 0: nothing */
     struct weir_error refused; /* the first one since the last flush */
 };
 

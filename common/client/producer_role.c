@@ -142,11 +142,18 @@ static void note_link(struct weir_producer *self)
     pthread_mutex_unlock(&self->mutex);
 }
 
-static void on_busy(void *arg, bool busy, const struct weir_now *now)
+static void on_busy(void *arg, const struct weir_control *why, const struct weir_now *now)
 {
     (void)now;
     struct weir_producer *self = arg;
-    self->busy = busy;
+    pthread_mutex_lock(&self->mutex);
+    self->busy = why != NULL;
+    if (why && WEIR_HAS(why, TEXT))
+        weir_error_set(&self->turned_away, WEIR_EBUSY, "%.*s", (int)why->text.bytes,
+                       why->text.data);
+    else
+        self->turned_away = (struct weir_error){0};
+    pthread_mutex_unlock(&self->mutex);
     note_link(self);
 }
 

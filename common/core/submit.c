@@ -161,13 +161,15 @@ static void all_unsent(struct weir_submit *self)
         slot_at(self, i)->sent = false;
 }
 
-static void tell_busy(struct weir_submit *self, bool busy, const struct weir_now *now)
+/* What is in the way may change from one answer to the next. */
+static void tell_busy(struct weir_submit *self, const struct weir_control *why,
+                      const struct weir_now *now)
 {
-    if (busy == self->told_busy)
+    if (!why && !self->told_busy)
         return;
-    self->told_busy = busy;
+    self->told_busy = why != NULL;
     if (self->owner.busy)
-        self->owner.busy(self->owner.self, busy, now);
+        self->owner.busy(self->owner.self, why, now);
 }
 
 static void pause_for(struct weir_submit *self, uint64_t ms, const struct weir_now *now)
@@ -227,7 +229,7 @@ static void answered(struct weir_submit *self, struct slot *slot, struct weir_ev
     weir_bytes_drop(&slot->header);
     weir_bytes_drop(&slot->index);
     weir_bytes_drop(&slot->body);
-    tell_busy(self, false, &event->now);
+    tell_busy(self, NULL, &event->now);
     hand_over(self, &event->now);
 }
 
@@ -263,7 +265,7 @@ static void take_refused(struct weir_submit *self, const struct weir_control *co
             pause_for(self, DEAF_MS, &event->now);
     } else if (code_is(control, WEIR_CODE_DRAINING) || code_is(control, WEIR_CODE_STORAGE)) {
         slot->sent = false;
-        tell_busy(self, true, &event->now);
+        tell_busy(self, control, &event->now);
         pause_for(self, TURNED_AWAY_MS, &event->now);
     } else {
         answered(self, slot, event);
@@ -290,7 +292,7 @@ static void take_message(struct weir_submit *self, struct weir_event *event)
         answered(self, slot, event);
     } else if (slot && control.verb == WEIR_VERB_BUSY) {
         slot->sent = false;
-        tell_busy(self, true, &event->now);
+        tell_busy(self, &control, &event->now);
         pause_for(self, control.retry_ms, &event->now);
     } else if (control.verb == WEIR_VERB_ERROR) {
         complain(self, "the receiver of batches reports an error", control.text.data,

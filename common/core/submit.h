@@ -26,8 +26,9 @@ struct weir_submit_owner {
     /* In the order of the numbers. May send the next batch; must not destroy the submit. */
     void (*submitted)(void *self, const struct weir_submitted *submitted,
                       const struct weir_now *now);
-    /* BUSY was answered (true), or work goes on (false): for messages to a person. */
-    void (*busy)(void *self, bool busy, const struct weir_now *now); /* may be NULL */
+    /* `why` turned a batch away for now (BUSY or REFUSED; valid during the call), or work goes on
+     * (NULL): for messages to a person. May be NULL. */
+    void (*busy)(void *self, const struct weir_control *why, const struct weir_now *now);
 };
 
 struct weir_submit *weir_submit_new(uint32_t port, const uint8_t producer[16], uint32_t window,

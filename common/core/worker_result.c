@@ -223,10 +223,13 @@ static void on_submitted(void *arg, const struct weir_submitted *submitted,
     parcel_destroy(self, parcel);
 }
 
-static void on_busy(void *arg, bool busy, const struct weir_now *now)
+static void on_busy(void *arg, const struct weir_control *why, const struct weir_now *now)
 {
     struct weir_worker *self = arg;
+    const bool busy = why != NULL;
     (void)now;
+    if (busy == self->sink_busy)
+        return;
     self->sink_busy = busy;
     self->host.log(self->host.self, busy ? WEIR_LOG_WARNING : WEIR_LOG_INFO,
                    busy ? "results are not taken now; they are kept, and no new work is asked for"

@@ -185,7 +185,7 @@ static int check_headers(const struct weir_message_view *message, size_t *bytes,
 int weir_message_check(const struct weir_message_view *message, size_t *bytes_max,
                        struct weir_error *error)
 {
-    size_t bytes = 6u * HEAD_BYTES, bytes_allowed = WEIR_MESSAGE_BYTES_MAX;
+    size_t bytes = 6u * HEAD_BYTES, origin_bytes = 0;
     int rc;
 
     if (message->key_bytes > WEIR_KEY_BYTES_MAX)
@@ -198,21 +198,24 @@ int weir_message_check(const struct weir_message_view *message, size_t *bytes_ma
     rc = check_headers(message, &bytes, error);
     if (rc != 0)
         return rc;
+    bytes += message->key_bytes;
+    /* What an origin adds is bounded by its parts: whatever was accepted can be made a dead letter.
+     */
     if (message->has_origin) {
         if (!origin_valid(&message->origin))
             return weir_error_set(error, WEIR_EINVAL,
                                   "message: its origin has no valid topic, group or history");
-        bytes += ORIGIN_BYTES + message->origin.topic_bytes + message->origin.group_bytes +
-                 message->origin.history.size;
-        bytes_allowed += WEIR_ORIGIN_BYTES_MAX;
+        origin_bytes = ORIGIN_BYTES + message->origin.topic_bytes + message->origin.group_bytes +
+                       message->origin.history.size + message->idempotency_key_bytes;
+    } else {
+        bytes += message->idempotency_key_bytes;
     }
-    bytes += message->key_bytes + message->idempotency_key_bytes;
-    if (message->payload_bytes > bytes_allowed - bytes)
+    if (message->payload_bytes > WEIR_MESSAGE_BYTES_MAX - bytes)
         return weir_error_set(error, WEIR_ELIMIT,
                               "message: a payload of %zu bytes and %zu bytes around it, the limit "
-                              "is %zu together; keep large data elsewhere and send its place",
-                              message->payload_bytes, bytes, bytes_allowed);
-    *bytes_max = bytes + message->payload_bytes;
+                              "is %u together; keep large data elsewhere and send its place",
+                              message->payload_bytes, bytes, WEIR_MESSAGE_BYTES_MAX);
+    *bytes_max = bytes + message->payload_bytes + origin_bytes;
     return 0;
 }
 

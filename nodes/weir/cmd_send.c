@@ -33,7 +33,7 @@ static const char help[] =
     "  -h, --help\n"
     "\n"
     "Exit status: 0 all are durable; 64 usage; 65 some were refused; 66 no such input; 69 nobody\n"
-    "answers; 75 the spool is full, try again or --wait; 78 the topology has errors. After 69 or "
+    "answers; 75 it is full, try again or --wait; 78 the topology has errors. After 69 or "
     "75\n"
     "the messages without an id may have been accepted; an idempotency key makes a repeat safe.\n";
 

@@ -100,6 +100,7 @@ static bool gives_up(struct sender *self, int64_t now_ns)
     const struct weir_sender_options *options = self->options;
     uint32_t open = weir_producer_outstanding(self->producer);
     char age[WEIR_AGE_BYTES];
+    struct weir_error why;
 
     if (open == 0) {
         self->stuck_since_ns = 0;
@@ -115,9 +116,9 @@ static bool gives_up(struct sender *self, int64_t now_ns)
     if (weir_producer_link(self->producer) == WEIR_LINK_BUSY)
         self->status = weir_command_failed(
             options->command, EX_TEMPFAIL,
-            "%s takes nothing now: its spool is full; not confirmed: %u. Try again later, or with "
-            "--wait",
-            options->endpoint, open);
+            "%s takes nothing now: %s; not confirmed: %u. Try again later, or with --wait",
+            options->endpoint,
+            weir_producer_turned_away(self->producer, &why) ? why.text : "it is full", open);
     else
         self->status = weir_command_failed(
             options->command, EX_UNAVAILABLE,

@@ -26,7 +26,7 @@ struct fixture {
     struct weir_submit *submit;
     struct ended ended[4096];
     uint32_t ended_count;
-    uint32_t busy, free; /* how often it was told */
+    uint32_t busy, free; /* how often it became so */
     intptr_t last_arg;
 };
 
@@ -38,14 +38,14 @@ static void submitted(void *arg, const struct weir_submitted *what, const struct
         (struct ended){what->number, (intptr_t)what->arg, what->status};
 }
 
-static void busy(void *arg, bool is_busy, const struct weir_now *now)
+static void busy(void *arg, const struct weir_control *why, const struct weir_now *now)
 {
     struct fixture *self = arg;
     (void)now;
-    if (is_busy)
-        self->busy++;
-    else
+    if (!why)
         self->free++;
+    else if (self->busy == self->free)
+        self->busy++;
 }
 
 static int setup(void **state)
