@@ -382,8 +382,10 @@ static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
     weir_delivery_begin(v, group, &offer);
     if (weir_group_final(group)) {
         take_ranges(v, group, &group->cleared);
-        claim(v, group);
-        return weir_delivery_send(v, false) ? HANDED_SENT : HANDED_NOTHING;
+        if (weir_delivery_send(v, false))
+            return HANDED_SENT;
+        claim(v, group); /* what is sent is accounted for by now */
+        return HANDED_NOTHING;
     }
     const bool through = take_ranges(v, group, &group->returned);
     if (weir_group_ordered(group))

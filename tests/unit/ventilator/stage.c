@@ -383,10 +383,22 @@ void stage_pass(struct stage *self, int64_t ms)
 
 /* ---- producers ---- */
 
+const struct answered *stage_answer(const struct stage *self, uint64_t number)
+{
+    for (uint32_t i = self->answered_count; i-- > 0;)
+        if (self->answered[i].number == number)
+            return &self->answered[i];
+    return NULL;
+}
+
 static void put_frames(struct stage *self, struct weir_batch_builder *builder, uint64_t number,
                        uint32_t flags)
 {
     struct weir_control control = {.verb = WEIR_VERB_PUT};
+    uint64_t oldest = 1;
+    while (oldest < number && stage_answer(self, oldest))
+        oldest++;
+    WEIR_SET(&control, first, FIRST, oldest);
     struct weir_frames frames = {0};
     struct weir_bytes header, index, body;
     weir_batch_builder_finish(builder, number, self->now.wall_ms, flags, &header, &index, &body);
@@ -441,14 +453,6 @@ uint64_t stage_put_later(struct stage *self, const struct stage_batch *batch)
     return number;
 }
 
-const struct answered *stage_answer(const struct stage *self, uint64_t number)
-{
-    for (uint32_t i = self->answered_count; i-- > 0;)
-        if (self->answered[i].number == number)
-            return &self->answered[i];
-    return NULL;
-}
-
 struct answered stage_put(struct stage *self, const struct stage_batch *batch)
 {
     const uint64_t number = stage_put_later(self, batch);
@@ -467,16 +471,28 @@ uint64_t stage_fill(struct stage *self, const char *prefix, uint32_t count)
     return answered.first;
 }
 
-struct answered stage_replay(struct stage *self, const struct letter *letter)
+uint64_t stage_replay_as(struct stage *self, const struct letter *letter, const struct weir_id *id,
+                         const char *group)
 {
     struct weir_batch_builder *builder = builder_new(letter->topic, 0, 0);
     struct weir_message_view view;
     const uint64_t number = ++self->number;
     assert_int_equal(weir_message_decode(letter->body.data, letter->body.size, &view, NULL), 0);
+    if (id)
+        weir_id_encode(id, view.origin.id);
+    if (group) {
+        view.origin.group = group;
+        view.origin.group_bytes = (uint32_t)strlen(group);
+    }
     assert_int_equal(weir_batch_builder_add(builder, &view, NULL), 0);
     put_frames(self, builder, number, WEIR_BATCH_REPLAY);
     stage_run(self);
-    const struct answered *answered = stage_answer(self, number);
+    return number;
+}
+
+struct answered stage_replay(struct stage *self, const struct letter *letter)
+{
+    const struct answered *answered = stage_answer(self, stage_replay_as(self, letter, NULL, NULL));
     assert_non_null(answered);
     return *answered;
 }

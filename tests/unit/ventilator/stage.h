@@ -143,5 +143,8 @@ uint64_t stage_state_number(struct stage *self, uint64_t sequence, const char *g
 void stage_group(struct stage *self, const char *group, const char *action);
 /* Give a dead letter back. The answer. */
 struct answered stage_replay(struct stage *self, const struct letter *letter);
+/* The same with another id or group (NULL: its own), whatever the answer. Returns its number. */
+uint64_t stage_replay_as(struct stage *self, const struct letter *letter, const struct weir_id *id,
+                         const char *group);
 
 #endif

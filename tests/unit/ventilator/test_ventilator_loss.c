@@ -109,7 +109,7 @@ static void test_a_deadline_passes(void **state)
     stage_beat(s, lost, 500, true);
     assert_int_equal(s->echoed, 1);
     stage_pass(s, 6000);
-    assert_int_equal(stage_stat(s, "g", "in_flight"), 1); /* the beat pushed it on */
+    assert_int_equal(stage_stat(s, "g", "in-flight"), 1); /* the beat pushed it on */
     stage_pass(s, 6000);
     assert_int_equal(stage_stat(s, NULL, "deadlines_passed"), 1);
     stage_beat(s, lost, 500, true);
@@ -140,7 +140,7 @@ static void test_an_attempt_takes_too_long(void **state)
     assert_int_equal(s->letter_count, 1);
     assert_string_equal(s->letters[0].payload, "a0");
     assert_int_equal(s->letters[0].outcomes[0], WEIR_NOTE_TIMEOUT);
-    assert_int_equal(stage_stat(s, "g", "in_flight"), 1);
+    assert_int_equal(stage_stat(s, "g", "in-flight"), 1);
     stage_ack(s, waits, WEIR_DONE, NULL);
     assert_int_equal(stage_stat(s, "g", "done"), 1);
     stage_destroy(&s);
@@ -159,7 +159,7 @@ static void test_bye_gives_everything_back(void **state)
     WEIR_SET(&bye, worker, WORKER, 500);
     stage_control(s, WEIR_PORT_DISPATCH, A, &bye);
     assert_int_equal(stage_stat(s, "g", "waiting"), 5);
-    assert_int_equal(stage_stat(s, "g", "in_flight"), 0);
+    assert_int_equal(stage_stat(s, "g", "in-flight"), 0);
     stage_worker(s, B, 600);
     stage_credit(s, B, "g", 5);
     static const char *const expected[] = {"a0", "a1", "a2", "a3", "a4"};

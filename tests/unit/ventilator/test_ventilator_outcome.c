@@ -29,7 +29,7 @@ static void test_done_once(void **state)
     assert_string_equal(stage_state(s, 1, "g"), "done");
     assert_string_equal(stage_state(s, 3, "g"), "in-flight");
     assert_int_equal(stage_stat(s, "g", "done"), 2);
-    assert_int_equal(stage_stat(s, "g", "in_flight"), 1);
+    assert_int_equal(stage_stat(s, "g", "in-flight"), 1);
     stage_ack_range(s, first, 3, WEIR_RETRY, -1); /* two of them are over */
     assert_int_equal(stage_stat(s, "g", "stale"), 2);
     assert_int_equal(stage_stat(s, "g", "retried"), 1);
