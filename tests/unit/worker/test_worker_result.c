@@ -274,9 +274,10 @@ static void a_refused_result_rejects_its_message(void **state)
 static void a_result_that_is_too_large_rejects_its_message(void **state)
 {
     struct worker *self = *state;
-    char *large = weir_alloc(WEIR_MESSAGE_BYTES_MAX + 2);
-    memset(large, 'x', WEIR_MESSAGE_BYTES_MAX + 1);
-    large[WEIR_MESSAGE_BYTES_MAX + 1] = 0;
+    const size_t bytes = WEIR_MESSAGE_BYTES_MAX + WEIR_ORIGIN_BYTES_MAX + 1;
+    char *large = weir_alloc(bytes + 1);
+    memset(large, 'x', bytes);
+    large[bytes] = 0;
     up(self);
     deliver(self, 1, 1);
     done(self, 0, large);
