@@ -251,6 +251,7 @@ static void ask_uncopied(struct weir_ventilator *v, uint64_t last)
 static bool groups_past(struct weir_ventilator *v, uint64_t last)
 {
     uint32_t budget = WEIR_TURN_ROWS_MAX;
+    const uint32_t before = v->flush.count;
     bool past = true;
     for (uint32_t i = 0; i < v->group_count; i++)
         if (v->groups[i]->row.next <= last && !may_copy_backlog(v->groups[i]))
@@ -262,8 +263,8 @@ static bool groups_past(struct weir_ventilator *v, uint64_t last)
         else if (!copy_group(v, group, last, &budget))
             past = false;
     }
-    if (budget == 0)
-        v->copyout.at_ns = v->now.mono_ns; /* go on */
+    if (budget == 0 && v->flush.count > before) /* go on; what is merely out has to come back */
+        v->copyout.at_ns = v->now.mono_ns;
     return past;
 }
 
