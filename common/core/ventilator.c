@@ -117,12 +117,14 @@ static void stored(struct weir_ventilator *v, struct weir_store_result *result)
     weir_copyout_seen(v, result);
     const bool full = result->kind == WEIR_STORE_APPEND && result->status == WEIR_EFULL;
     if (result->status != 0 && !full) {
-        if (result->kind == WEIR_STORE_APPEND || result->kind == WEIR_STORE_APPLY)
+        /* A state that cannot be read answers for no message any more. The log may be damaged in
+         * one place and well in all others. */
+        if (result->kind == WEIR_STORE_READ || result->kind == WEIR_STORE_TRIM)
+            weir_ventilator_log(v, WEIR_LOG_ERROR, "the log cannot be read: %s",
+                                result->error.text);
+        else
             weir_ventilator_fail(v, &result->error,
                                  result->kind == WEIR_STORE_APPEND ? "log" : "state");
-        else
-            weir_ventilator_log(v, WEIR_LOG_ERROR, "the spool cannot be read: %s",
-                                result->error.text);
     }
     if (v->state != WEIR_VENTILATOR_STOPPED)
         asked->done(v, result, asked->arg, asked->pointer);
