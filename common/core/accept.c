@@ -11,11 +11,10 @@
 struct weir_pending_put {
     struct weir_pending_put *prev, *next;
     uint64_t ticket;
-    struct weir_stream_batch batch; /* of one that is all duplicates only first, count and time */
+    struct weir_stream_batch batch;
     uint64_t bytes;
     struct weir_duplicate *duplicates;
     uint32_t duplicate_count;
-    bool appended;  /* it is on its way to the log */
     bool withdrawn; /* the disk was full for one ahead of it: its own answer is to be ignored */
 };
 
@@ -242,35 +241,20 @@ static void commit(struct weir_ventilator *v, struct weir_pending_put *pending)
     weir_stream_push(&v->stream, batch);
 }
 
-/* Confirm what is all duplicates and has nothing ahead of it on its way to the disk. */
-static void answer_heads(struct weir_ventilator *v)
-{
-    struct weir_pending_put *head;
-    while ((head = v->accept.pending) != NULL && !head->appended) {
-        weir_intake_answer(v->intake, head->ticket, head->batch.record.first,
-                           head->batch.record.count, head->batch.record.time_ms, head->duplicates,
-                           head->duplicate_count, &v->now);
-        pending_destroy(v, head);
-    }
-}
-
 /* The disk was full: nothing of this batch was written, nor of any behind it. */
 static void withdraw(struct weir_ventilator *v, struct weir_pending_put *from, const char *text)
 {
-    struct weir_pending_put *pending, *next;
+    struct weir_pending_put *pending;
     weir_idempotency_withdraw(&v->idempotency, from->batch.record.first);
     v->stream.next = from->batch.record.first;
     v->count.full++;
     v->copyout.full = true;
-    for (pending = from; pending; pending = next) {
-        next = pending->next;
-        if (!pending->withdrawn) {
-            weir_intake_withdraw(v->intake, pending->ticket, WEIR_BUSY_RETRY_MS, text);
-            v->accept.bytes -= pending->bytes;
-            pending->withdrawn = true;
-        }
-        if (!pending->appended)
-            pending_destroy(v, pending);
+    for (pending = from; pending; pending = pending->next) {
+        if (pending->withdrawn)
+            continue;
+        weir_intake_withdraw(v->intake, pending->ticket, WEIR_BUSY_RETRY_MS, text);
+        v->accept.bytes -= pending->bytes;
+        pending->withdrawn = true;
     }
 }
 
@@ -284,7 +268,6 @@ static void appended(struct weir_ventilator *v, struct weir_store_result *result
     else if (!pending->withdrawn)
         commit(v, pending);
     pending_destroy(v, pending);
-    answer_heads(v);
 }
 
 /* ---- accept ---- */
@@ -300,7 +283,6 @@ static void append(struct weir_ventilator *v, struct weir_pending_put *pending)
         request.record.skips = weir_alloc(record->skip_count * sizeof *record->skips);
         memcpy(request.record.skips, record->skips, record->skip_count * sizeof *record->skips);
     }
-    pending->appended = true;
     weir_ventilator_ask(v, &request, appended, 0, pending);
 }
 
@@ -342,13 +324,7 @@ int weir_accept_put(void *self, struct weir_put *put, struct weir_turned_away *a
     v->stream.next += record->count;
     find_duplicates(v, put, pending);
     DL_APPEND(v->accept.pending, pending);
-    if (pending->duplicate_count == record->count) {
-        /* Nothing to be stored, but the originals may be on their way still. Its numbers are used
-         * up, so that a late repeat of its OK names no other message. */
-        weir_flush_producer(v, put->header.producer);
-        answer_heads(v);
-        return 0;
-    }
+    /* What is all duplicates is appended, too: the log says that this number was taken. */
     take(put, pending);
     pending->bytes = bytes;
     v->accept.bytes += bytes;
