@@ -32,21 +32,12 @@ static void warn_group(struct weir_draft *draft, uint32_t index, uint32_t group)
 {
     const struct weir_node *node = &draft->topology->nodes[index];
     const struct weir_group_policy *policy = &node->groups[group];
-    struct weir_place place = draft->nodes[index].group_places[group];
-    struct fy_node *map = weir_draft_get(draft->nodes[index].groups_map, policy->name, NULL);
 
     if (!node->group_external[group] && !served(draft->topology, node, policy->name))
-        weir_findings_warning(&draft->findings, place,
+        weir_findings_warning(&draft->findings, draft->nodes[index].group_places[group],
                               "no worker serves group '%s': its messages pile up\nadd a worker, or "
                               "'external: true' when its workers are started elsewhere",
                               policy->name);
-    if (policy->order == WEIR_ORDER_KEY) {
-        weir_draft_get(map, "order", &place);
-        weir_findings_note(&draft->findings, place,
-                           "group '%s' keeps the order of each key: a message sent without a "
-                           "key has no order\nsend with a key (weir send --key)",
-                           policy->name);
-    }
 }
 
 static void warn_ventilator(struct weir_draft *draft, uint32_t index)

@@ -61,16 +61,6 @@ void weir_findings_warning(struct weir_findings *self, struct weir_place place, 
     va_end(arguments);
 }
 
-void weir_findings_note(struct weir_findings *self, struct weir_place place, const char *format,
-                        ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    add(self, WEIR_FINDING_NOTE, place, format, arguments);
-    va_end(arguments);
-}
-
 static int compare(const void *left, const void *right)
 {
     const struct weir_finding *a = left, *b = right;
@@ -163,7 +153,7 @@ static void print_source(const struct weir_place *place, const char *text, size_
 static void print_one(const struct weir_finding *finding, const char *file, const char *text,
                       size_t bytes, FILE *out)
 {
-    static const char *const kinds[] = {"error", "warning", "note"};
+    static const char *const kinds[] = {"error", "warning"};
     const char *hint = strchr(finding->text, '\n');
     size_t headline = hint ? (size_t)(hint - finding->text) : strlen(finding->text);
 

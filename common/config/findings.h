@@ -15,8 +15,7 @@ struct weir_place {
     uint32_t width;
 };
 
-/* A note is told beside warnings and not counted: all may be well. */
-enum weir_finding_kind { WEIR_FINDING_ERROR, WEIR_FINDING_WARNING, WEIR_FINDING_NOTE };
+enum weir_finding_kind { WEIR_FINDING_ERROR, WEIR_FINDING_WARNING };
 
 struct weir_finding {
     enum weir_finding_kind kind;
@@ -41,9 +40,6 @@ void weir_findings_error(struct weir_findings *self, struct weir_place place, co
                          ...) __attribute__((format(printf, 3, 4)));
 void weir_findings_warning(struct weir_findings *self, struct weir_place place, const char *format,
                            ...) __attribute__((format(printf, 3, 4)));
-
-void weir_findings_note(struct weir_findings *self, struct weir_place place, const char *format,
-                        ...) __attribute__((format(printf, 3, 4)));
 
 /* Write all of them, sorted by place. `file` is the name to print, `text` its `bytes` bytes (may be
  * NULL when it could not be read). */

@@ -42,14 +42,16 @@ static void describe(const struct weir_seen *seen, char *text, size_t bytes)
     static const struct {
         uint32_t roles;
         const char *key, *word;
+        bool only_if_any;
     } counters[] = {
-        {1u << WEIR_ROLE_VENTILATOR, "accepted", "accepted"},
-        {1u << WEIR_ROLE_WORKER, "running", "running"},
-        {1u << WEIR_ROLE_WORKER, "done", "done"},
-        {1u << WEIR_ROLE_WORKER, "failed", "failed"},
-        {1u << WEIR_ROLE_WORKER, "rejected", "rejected"},
-        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "held", "kept"},
-        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "duplicates", "duplicates"},
+        {1u << WEIR_ROLE_VENTILATOR, "accepted", "accepted", false},
+        {1u << WEIR_ROLE_WORKER, "running", "running", false},
+        {1u << WEIR_ROLE_WORKER, "done", "done", false},
+        {1u << WEIR_ROLE_WORKER, "failed", "failed", true},
+        {1u << WEIR_ROLE_WORKER, "rejected", "rejected", true},
+        {1u << WEIR_ROLE_WORKER, "unavailable", "unavailable", true},
+        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "held", "kept", false},
+        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "duplicates", "duplicates", true},
     };
     const char *state = weir_json_text(seen->stats, "state", "open");
     const json_t *dispatch = json_object_get(seen->stats, "dispatch");
@@ -69,7 +71,7 @@ static void describe(const struct weir_seen *seen, char *text, size_t bytes)
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
         int64_t value = weir_json_integer(seen->stats, counters[i].key, -1);
 
-        if (value >= 0 && (counters[i].roles & (1u << seen->node->role)) != 0)
+        if (value >= counters[i].only_if_any && (counters[i].roles & (1u << seen->node->role)) != 0)
             used = add_words(text, bytes, used, value, counters[i].word);
     }
     if (used_bytes >= 0) {

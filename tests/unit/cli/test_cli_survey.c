@@ -74,7 +74,7 @@ static void test_tables(void **state)
     assert_string_equal(
         text, "NODE     ROLE        PID  STATE    RESTARTS  UP\n"
               "intake   ventilator  100  running         0   -  7 accepted, 2.0 KiB, 4 clients\n"
-              "email.1  worker      101  running         2   -  1 running, 8 done, 0 failed\n"
+              "email.1  worker      101  running         2   -  1 running, 8 done\n"
               "email.2  worker        -  silent          -   -  does not answer\n"
               "GROUP  VENTILATOR  WAITING  IN FLIGHT  DEFERRED  DEAD  DONE  OLDEST  WORKERS\n"
               "email  intake            3          1         2     1     9   3m10s        2  "
