@@ -13,11 +13,19 @@ uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes)
     return SIM_GROUPS_MAX;
 }
 
-/* May it have ended without anybody having seen it? */
+static bool all_tried(const struct sim_message *message, uint32_t group, uint32_t attempts)
+{
+    const uint64_t all = (UINT64_C(2) << attempts) - 2;
+    return (message->in[group].tried & all) == all;
+}
+
+/* May it have ended, or be a duplicate, without anybody having seen it? */
 static bool unseen(const struct sim *sim, const struct sim_message *message, uint32_t group)
 {
     const struct weir_group_policy *policy = &sim->groups[group].policy;
-    return message->expires || (policy->max_backlog > 0 && policy->on_full != WEIR_ON_FULL_REFUSE);
+    return message->expires || message->duplicate ||
+           (message->idempotency && !message->confirmed) ||
+           (policy->max_backlog > 0 && policy->on_full != WEIR_ON_FULL_REFUSE);
 }
 
 /* Has the message ended in the group, as far as a handler can tell? */
@@ -29,7 +37,7 @@ static bool over(const struct sim *sim, const struct sim_message *message, uint3
         return true;
     if (behaviour == SIM_REJECT)
         return message->in[group].failures > 0;
-    return message->in[group].starts >= attempts;
+    return all_tried(message, group, attempts);
 }
 
 /* Invariant 4: with `order: key` no handler starts a message before the one ahead with that key is
@@ -73,7 +81,8 @@ static bool may_lose(const struct sim *sim, uint32_t group)
 
 static bool is_open(const struct sim *sim, const struct sim_message *message, uint32_t group)
 {
-    return !may_lose(sim, group) && message->in[group].results + message->in[group].deaths == 0;
+    return !may_lose(sim, group) && !message->duplicate &&
+           message->in[group].results + message->in[group].deaths == 0;
 }
 
 /* All that was sent has come to its end, and the ventilators say so, too. */
@@ -146,12 +155,6 @@ void sim_describe_open(struct sim *sim, uint32_t most)
     }
 }
 
-static bool all_tried(const struct sim_message *message, uint32_t group, uint32_t attempts)
-{
-    const uint64_t all = (UINT64_C(2) << attempts) - 2;
-    return (message->in[group].tried & all) == all;
-}
-
 /* Invariants 1, 2, 3 and 8 for one message of one group, after all has drained. */
 static void check_message(struct sim *sim, const struct sim_message *message, uint32_t group)
 {
@@ -159,6 +162,12 @@ static void check_message(struct sim *sim, const struct sim_message *message, ui
     const struct weir_group_policy *policy = &sim->groups[group].policy;
     uint32_t attempts = policy->attempts;
     uint32_t results = message->in[group].results, deaths = message->in[group].deaths;
+    if (message->duplicate) {
+        if (message->in[group].starts + results + deaths > 0)
+            sim_fail(sim, "message %u is a duplicate, and was started %u times", message->number,
+                     message->in[group].starts);
+        return;
+    }
     if (results + deaths == 0 && !may_lose(sim, group))
         sim_fail(sim, "message %u (sequence %llu) is lost in group %u", message->number,
                  (unsigned long long)message->sequence, group);
@@ -200,7 +209,8 @@ static void check_dropped(struct sim *sim, uint32_t group)
     if (!may_lose(sim, group) || policy->delivery == WEIR_AT_MOST_ONCE)
         return;
     for (uint32_t i = 0; i < sim->message_count; i++)
-        missing += sim->messages[i].in[group].results + sim->messages[i].in[group].deaths == 0;
+        missing += !sim->messages[i].duplicate &&
+                   sim->messages[i].in[group].results + sim->messages[i].in[group].deaths == 0;
     for (uint32_t i = 0; i < sim->process_count; i++) {
         uint64_t one = 0;
         if (sim->processes[i].kind == SIM_VENTILATOR)

@@ -38,6 +38,33 @@ static struct sim_message *message_new(struct sim *sim, uint32_t stream)
     return message;
 }
 
+/* The message that the stream took under this key; NULL: none is confirmed. */
+static const struct sim_message *original_of(const struct sim *sim,
+                                             const struct sim_message *message)
+{
+    for (uint32_t i = 0; i < sim->message_count; i++) {
+        const struct sim_message *other = &sim->messages[i];
+        if (other != message && other->confirmed && !other->duplicate &&
+            other->stream == message->stream && other->idempotency == message->idempotency)
+            return other;
+    }
+    return NULL;
+}
+
+static void told_duplicate(struct sim *sim, struct sim_message *message,
+                           const struct weir_duplicate *duplicate)
+{
+    struct weir_id id;
+    weir_id_decode(duplicate->id, &id);
+    const struct sim_message *original = message->idempotency ? original_of(sim, message) : NULL;
+    message->duplicate = true;
+    if (!message->idempotency)
+        sim_fail(sim, "message %u is called a duplicate, and has no key", message->number);
+    else if (!original || original->sequence != id.sequence)
+        sim_fail(sim, "message %u is called a duplicate of %llu, which does not have its key",
+                 message->number, (unsigned long long)id.sequence);
+}
+
 static void submitted(void *self_pointer, const struct weir_submitted *submitted,
                       const struct weir_now *now)
 {
@@ -57,10 +84,29 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
             message->confirmed = true;
             message->sequence = submitted->answer->first + i;
         }
+        for (uint32_t i = 0; i < submitted->answer->duplicate_count; i++) {
+            const struct weir_duplicate *duplicate = &submitted->answer->duplicates[i];
+            told_duplicate(sim, &sim->messages[batch->numbers[duplicate->index]], duplicate);
+        }
+        for (uint32_t i = 0; i < batch->count; i++) {
+            const struct sim_message *message = &sim->messages[batch->numbers[i]];
+            if (message->idempotency && !message->duplicate && original_of(sim, message))
+                sim_fail(sim, "message %u was taken, although its key was known", message->number);
+        }
         sim_log(sim, self->process->name, "confirmed %u messages from sequence %llu", batch->count,
                 (unsigned long long)submitted->answer->first);
     }
     free(batch);
+}
+
+/* Mostly a new one, sometimes one of the last twenty, sometimes none. */
+static uint32_t key_pick(struct sim *sim)
+{
+    if (sim->repeats_percent == 0 || weir_random_below(&sim->random, 4) == 0)
+        return 0;
+    if (sim->last_idempotency > 20 && weir_random_below(&sim->random, 100) < sim->repeats_percent)
+        return sim->last_idempotency - (uint32_t)weir_random_below(&sim->random, 20);
+    return ++sim->last_idempotency;
 }
 
 static void batch_send(struct sim_producer *self, const struct weir_now *now)
@@ -93,6 +139,13 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
         if (message->key[0] != '\0') {
             view.key = message->key;
             view.key_bytes = (uint32_t)strlen(message->key);
+        }
+        char key[16];
+        message->idempotency = key_pick(sim);
+        if (message->idempotency) {
+            view.idempotency_key = key;
+            view.idempotency_key_bytes =
+                (uint32_t)snprintf(key, sizeof key, "once-%u", message->idempotency);
         }
         WEIR_ASSERT(weir_batch_builder_add(builder, &view, NULL) == 0);
         batch->numbers[i] = message->number;

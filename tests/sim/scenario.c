@@ -99,6 +99,8 @@ static void processes_make(struct sim *sim)
         struct sim_process *producer = sim_process_add(sim, SIM_PRODUCER);
         sim_link_add(producer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i), WEIR_PORT_SUBMIT);
     }
+    if (roll(sim, 0, 2) == 0)
+        sim->repeats_percent = roll(sim, 5, 40);
     for (uint32_t i = 0; i < sim->process_count; i++)
         sim->processes[i].clock_skew_ms = (int64_t)roll(sim, 0, 4000) - 2000;
 }
@@ -122,7 +124,7 @@ static struct weir_role *ventilator_new(struct sim_process *process, uint64_t se
                                             .group_count = sim->group_count,
                                             .spool_bytes_max = process->store_bytes_max,
                                             .dead_letters = true,
-                                            .idempotency_window_ms = 60000,
+                                            .idempotency_window_ms = 30 * 24 * INT64_C(3600000),
                                             .idempotency_count_max = 10000};
     struct weir_recovered *recovered = weir_memory_store_recover(process->store);
     return weir_ventilator_new(&config, &recovered, &process->host, seed);
@@ -258,7 +260,11 @@ void sim_scenario(struct sim *sim)
 void sim_heal(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->process_count; i++) {
-        sim->processes[i].held_down = false;
-        sim_start(&sim->processes[i]);
+        struct sim_process *process = &sim->processes[i];
+        process->held_down = false;
+        sim_start(process);
+        /* A crash right after the answer takes back what the operator had said. */
+        for (uint32_t g = 0; g < sim->group_count && process->kind == SIM_VENTILATOR; g++)
+            sim_at(sim, WEIR_NS_PER_S, NULL, resume, process, g);
     }
 }

@@ -83,8 +83,10 @@ struct sim_group {
 struct sim_message {
     uint32_t number; /* its payload says so */
     uint32_t stream;
-    char key[12]; /* empty: none */
-    bool delayed, expires, confirmed, duplicate;
+    char key[12];         /* empty: none */
+    uint32_t idempotency; /* the number in its idempotency key; 0: it has none */
+    bool delayed, expires, confirmed;
+    bool duplicate; /* it was told to be one: the stream does not have it */
     uint64_t sequence;
     struct {
         bool handled;     /* the handler has said done */
@@ -115,6 +117,8 @@ struct sim {
     struct sim_message *messages;
     uint32_t message_count, message_capacity;
     int64_t faults_end_ns;
+    uint32_t repeats_percent; /* of the messages repeat an idempotency key */
+    uint32_t last_idempotency;
     int64_t idle_asked_ns;
     uint32_t crashes, breaks, drains, clock_jumps, pauses;
     char failure[512]; /* the first violation; empty: none */
