@@ -97,6 +97,7 @@ void weir_ops_destroy(struct weir_op *ops, uint32_t count)
         if (ops[i].row != NULL)
             weir_row_fini(ops[i].row);
         free(ops[i].row);
+        free(ops[i].producer);
         free(ops[i].bits);
     }
     free(ops);

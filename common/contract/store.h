@@ -155,9 +155,9 @@ struct weir_op {
     uint64_t sequence;
     uint64_t count;
     int64_t time_ms;
-    struct weir_group_row *group; /* owned */
-    struct weir_row *row;         /* owned */
-    struct weir_producer_row producer;
+    struct weir_group_row *group;       /* owned */
+    struct weir_row *row;               /* owned */
+    struct weir_producer_row *producer; /* owned: there may be a million operations at once */
     struct weir_idem_row idem;
     uint8_t *bits; /* owned, WEIR_CHUNK_BYTES */
 };

@@ -364,8 +364,8 @@ static void apply_one(struct weir_memory_state *self, struct weir_op *op)
         trim_tombstones(self, op);
         break;
     case WEIR_OP_PRODUCER_PUT:
-        *(struct weir_producer_row *)obtain(&self->producers, &op->producer, sizeof op->producer) =
-            op->producer;
+        *(struct weir_producer_row *)obtain(&self->producers, op->producer, sizeof *op->producer) =
+            *op->producer;
         break;
     case WEIR_OP_PRODUCER_TRIM:
         filter(&self->producers, self, keep_producer_since, op, drop_plain);

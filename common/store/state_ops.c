@@ -297,7 +297,7 @@ static int apply_one(struct weir_state *state, const struct weir_op *op, struct 
     case WEIR_OP_TOMBSTONE_TRIM:
         return run_two(state, STATEMENT_TOMBSTONE_TRIM, op->number, op->count, error);
     case WEIR_OP_PRODUCER_PUT:
-        return put_producer(state, &op->producer, error);
+        return put_producer(state, op->producer, error);
     case WEIR_OP_PRODUCER_TRIM:
         return run_one(state, STATEMENT_PRODUCER_TRIM, (uint64_t)op->time_ms, error);
     case WEIR_OP_IDEM_PUT:

@@ -472,12 +472,13 @@ static struct weir_op producer_op(uint8_t name, uint64_t number, int64_t time_ms
 {
     struct weir_op op = {.type = WEIR_OP_PRODUCER_PUT};
 
-    memset(op.producer.id, name, sizeof op.producer.id);
-    op.producer.number = number;
-    op.producer.time_ms = time_ms;
-    op.producer.answer_count = 2;
-    op.producer.answers[0] = (struct weir_producer_answer){number - 1, 70, 5, time_ms - 1};
-    op.producer.answers[1] = (struct weir_producer_answer){number, 75, 6, time_ms};
+    op.producer = weir_zalloc(1, sizeof *op.producer);
+    memset(op.producer->id, name, sizeof op.producer->id);
+    op.producer->number = number;
+    op.producer->time_ms = time_ms;
+    op.producer->answer_count = 2;
+    op.producer->answers[0] = (struct weir_producer_answer){number - 1, 70, 5, time_ms - 1};
+    op.producer->answers[1] = (struct weir_producer_answer){number, 75, 6, time_ms};
     return op;
 }
 
