@@ -308,9 +308,9 @@ static void answer_group(struct weir_ventilator *v, const struct weir_event *eve
         weir_ventilator_stir(v, group);
         answer_done(v, event, pause ? "paused" : "resumed");
     } else if (text_is(&control->action, "remove")) {
+        const unsigned long long held = weir_group_backlog(group) + group->in_flight;
         weir_ventilator_log(v, WEIR_LOG_WARNING, "group %s is removed with %llu messages",
-                            group->row.policy.name,
-                            (unsigned long long)(weir_group_backlog(group) + group->in_flight));
+                            group->row.policy.name, held);
         weir_groups_remove(v, group);
         answer_done(v, event, "removed");
     } else {
