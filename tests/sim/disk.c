@@ -81,6 +81,14 @@ static void note(struct sim_process *process, const struct weir_message_view *vi
         message->in[group].results++;
     } else {
         message->in[group].deaths++;
+        sim->letters = weir_realloc(sim->letters, sim->letter_count + 1, sizeof *sim->letters);
+        struct sim_letter *letter = &sim->letters[sim->letter_count++];
+        *letter = (struct sim_letter){.message = message->number,
+                                      .group = group,
+                                      .death = view->origin.death,
+                                      .attempt = view->origin.attempt,
+                                      .reason = view->origin.reason};
+        memcpy(letter->id, view->origin.id, sizeof letter->id);
         message->in[group].reason = view->origin.reason;
         message->in[group].dead_attempt = view->origin.attempt;
     }

@@ -118,6 +118,7 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
         count = self->left;
     self->left -= count;
     struct weir_batch_header header = {.topic = "work.item", .topic_bytes = 9};
+    memcpy(header.producer, weir_submit_producer(self->submit), sizeof header.producer);
     if (weir_random_below(random, 12) == 0)
         header.delay_ms = 1 + (int64_t)weir_random_below(random, 3000);
     if (weir_random_below(random, 20) == 0)

@@ -99,6 +99,11 @@ static void processes_make(struct sim *sim)
         struct sim_process *producer = sim_process_add(sim, SIM_PRODUCER);
         sim_link_add(producer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i), WEIR_PORT_SUBMIT);
     }
+    const bool replays = roll(sim, 0, 1);
+    for (uint32_t i = 0; i < ventilators && replays; i++) {
+        struct sim_process *replayer = sim_process_add(sim, SIM_REPLAYER);
+        sim_link_add(replayer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i), WEIR_PORT_SUBMIT);
+    }
     if (roll(sim, 0, 2) == 0)
         sim->repeats_percent = roll(sim, 5, 40);
     for (uint32_t i = 0; i < sim->process_count; i++)
@@ -154,6 +159,8 @@ struct weir_role *sim_role_new(struct sim_process *process)
     }
     if (process->kind == SIM_PRODUCER)
         return sim_producer_new(process);
+    if (process->kind == SIM_REPLAYER)
+        return sim_replayer_new(process);
     struct weir_holder_config config = {.name = process->name,
                                         .role = process->kind == SIM_SINK ? "sink" : "dlq",
                                         .tag = (uint16_t)(process->kind == SIM_SINK ? 900 : 901)};
@@ -233,9 +240,9 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
     struct sim_process *process =
         &sim->processes[weir_random_below(&sim->random, sim->process_count)];
     const uint32_t kind = roll(sim, 0, 11);
-    if (kind < 4 && process->kind != SIM_PRODUCER && process->role)
+    if (kind < 4 && process->kind < SIM_PRODUCER && process->role)
         crash(sim, process);
-    else if (kind < 6 && process->kind != SIM_PRODUCER && process->role)
+    else if (kind < 6 && process->kind < SIM_PRODUCER && process->role)
         drain(sim, process);
     else if (kind < 7)
         clock_jump(sim, process);

@@ -6,6 +6,7 @@
  *   disk.c      what the holders' storage keeps
  *   handlers.c  workers' handlers and what they do to each message
  *   producer.c  who sends, and the model of what was confirmed
+ *   replayer.c  who sends dead letters back
  *   scenario.c  a topology and its faults, from the seed
  *   operator.c  somebody at the admin port
  *   watch.c     what ventilators say to workers, overheard
@@ -29,7 +30,15 @@
 #define SIM_GROUPS_MAX 4
 #define SIM_WALL_START_MS INT64_C(1800000000000)
 
-enum sim_kind { SIM_VENTILATOR, SIM_RELAY, SIM_WORKER, SIM_SINK, SIM_DLQ, SIM_PRODUCER };
+enum sim_kind {
+    SIM_VENTILATOR,
+    SIM_RELAY,
+    SIM_WORKER,
+    SIM_SINK,
+    SIM_DLQ,
+    SIM_PRODUCER,
+    SIM_REPLAYER
+};
 
 struct sim;
 struct sim_process;
@@ -73,6 +82,7 @@ struct sim_process {
     uint32_t running;
     /* producer */
     struct sim_producer *producer;
+    struct sim_replayer *replayer;
 };
 
 struct sim_group {
@@ -94,9 +104,16 @@ struct sim_message {
         uint32_t results; /* written by the sink */
         uint32_t deaths;  /* kept by the collector */
         uint32_t reason, dead_attempt;
+        uint32_t replays; /* of different deaths */
         uint32_t starts, failures;
         uint64_t tried; /* bit n: attempt n was made, or may have been */
     } in[SIM_GROUPS_MAX];
+};
+
+struct sim_letter { /* as the collector has it */
+    uint8_t id[WEIR_ID_BYTES];
+    uint32_t message, group, death, attempt, reason;
+    bool replayed;
 };
 
 struct sim {
@@ -114,6 +131,8 @@ struct sim {
     uint64_t next_peer;
     struct sim_suspect *suspects;
     uint32_t suspect_count;
+    struct sim_letter *letters;
+    uint32_t letter_count;
     struct sim_message *messages;
     uint32_t message_count, message_capacity;
     int64_t faults_end_ns;
@@ -178,6 +197,10 @@ struct weir_role *sim_producer_new(struct sim_process *process);
 struct sim_message *sim_message_of(struct sim *sim, const void *payload, size_t bytes);
 bool sim_producers_done(const struct sim *sim);
 
+/* replayer.c */
+struct weir_role *sim_replayer_new(struct sim_process *process);
+bool sim_replayers_done(const struct sim *sim);
+
 /* scenario.c */
 void sim_scenario(struct sim *sim);
 void sim_heal(struct sim *sim); /* end of faults: everything comes back */
@@ -198,6 +221,8 @@ uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes);
 void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *message,
                      const struct weir_job *job, uint32_t index_in_job);
 bool sim_settled(struct sim *sim);
+/* A group that may end messages without a trace outside: its numbers must account for them. */
+bool sim_may_lose(const struct sim *sim, uint32_t group);
 void sim_check_end(struct sim *sim);
 void sim_describe_open(struct sim *sim, uint32_t most);
 

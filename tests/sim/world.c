@@ -363,8 +363,8 @@ static void host_log(void *self, enum weir_log_level level, const char *text)
 
 struct sim_process *sim_process_add(struct sim *sim, enum sim_kind kind)
 {
-    static const char *const names[] = {"ventilator", "router", "worker",
-                                        "sink",       "dlq",    "producer"};
+    static const char *const names[] = {"ventilator", "router",   "worker",  "sink",
+                                        "dlq",        "producer", "replayer"};
     WEIR_ASSERT(sim->process_count < SIM_PROCESSES_MAX);
     struct sim_process *process = &sim->processes[sim->process_count++];
     process->sim = sim;
@@ -457,5 +457,6 @@ void sim_world_fini(struct sim *sim)
     }
     weir_heap_fini(&sim->events);
     free(sim->suspects);
+    free(sim->letters);
     free(sim->messages);
 }
