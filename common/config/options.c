@@ -188,8 +188,8 @@ const struct weir_section weir_section_group = {
              .choices = on_full_choices,
              OF_GROUP(on_full),
              .fallback = "refuse",
-             .text = "at `max-backlog`: tell producers to wait, make the oldest dead letters, or "
-                     "drop them (counted)"},
+             .text = "at `max-backlog`: tell producers to wait, make what comes dead letters, or "
+                     "drop it (counted)"},
             {.name = "expire-idle",
              .type = WEIR_OPTION_DURATION,
              .min = MS_PER_S,

@@ -70,6 +70,15 @@ class Topology:
             raise
         return self
 
+    def down(self):
+        """End everything; what is on disk stays, for a start() with perhaps another file."""
+        self.weir("down", self.file)
+        status = self.up_process.wait(60 * SLOW)
+        assert status == 0, self.output()
+
+    def start(self):
+        self.__enter__()
+
     def ready(self):
         if self.up_process.poll() is not None:
             raise AssertionError(f"weir up ended with {self.up_process.returncode}:\n{self.output()}")

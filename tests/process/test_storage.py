@@ -29,10 +29,6 @@ class Storage(harness.unittest.TestCase):
                                 cwd=topology.dir, capture_output=True, text=True, timeout=30 * SLOW)
         return answer.returncode, answer.stderr
 
-    def down(self, topology):
-        topology.weir("down", topology.file)
-        self.assertEqual(topology.up_process.wait(30 * SLOW), 0)
-
     def segment(self):
         log = os.path.join(self.spool, "log")
         return os.path.join(log, max(name for name in os.listdir(log) if re.fullmatch(r"\d{20}\.seg", name)))
@@ -44,13 +40,10 @@ class Storage(harness.unittest.TestCase):
         with topology as t:
             for name in batches:
                 ids += t.send("work", [f"{name}-{i}" for i in range(10)])
-            self.down(t)
+            t.down()
             os.unlink(os.path.join(t.dir, "closed"))
             yield t, ids
-            self.down(t)
-
-    def restart(self, topology):
-        topology.__enter__()
+            t.down()
 
     def test_in_use(self):
         with self.topology() as t:
@@ -73,7 +66,7 @@ class Storage(harness.unittest.TestCase):
                 at = file.read().index(b"second-3")
                 file.seek(at)
                 file.write(b"S")
-            self.restart(t)
+            t.start()
             # Ten lines may have come in more than one batch; the damaged one is lost as a whole.
             first, last, path = re.search(r"damaged; messages (\d+) to (\d+) can no longer .* kept in (\S+)", t.output()).groups()
             first, last = int(first), int(last)
@@ -88,7 +81,7 @@ class Storage(harness.unittest.TestCase):
         for t, ids in self.filled(("first", "second")):
             with open(self.segment(), "r+b") as file:
                 file.truncate(file.read().index(b"second-3"))
-            self.restart(t)
+            t.start()
             last = int(re.search(r"ends after message (\d+), but messages up to 20 were accepted", t.output()).group(1))
             self.assertTrue(10 <= last <= 13, last)
             (later,) = t.send("work", ["later"])
@@ -119,7 +112,7 @@ class Storage(harness.unittest.TestCase):
                         self.assertEqual(file.read(), content)
             with open(path, "wb") as file:
                 file.write(whole)
-            self.restart(t)
+            t.start()
             wait_for("all to be done", lambda: sorted(row["id"] for row in t.results()) == ids)
 
     def fill(self, t):
