@@ -28,6 +28,17 @@ static void recover_group(struct weir_ventilator *v, const struct weir_group_row
         if (v->recovered->chunks[i].group == row->number)
             weir_settled_load(&group->settled, v->recovered->chunks[i].chunk,
                               v->recovered->chunks[i].bits);
+    /* The log is freed only when every group is past it. */
+    const uint64_t oldest = v->recovered->oldest_sequence;
+    if (group->settled.low < oldest) {
+        const uint64_t gone = weir_settled_open(&group->settled, oldest);
+        v->count.missing += gone;
+        weir_ventilator_log(v, WEIR_LOG_ERROR,
+                            "the spool is damaged: the log begins at message %llu, but up to %llu "
+                            "messages before it were not finished in group %s; they are gone "
+                            "unless their file is put back before the next start",
+                            (unsigned long long)oldest, (unsigned long long)gone, row->policy.name);
+    }
     /* What is not settled below `next` was out, or waited in memory: it is handed out again. */
     struct weir_group_totals *totals = &group->row.totals;
     const uint64_t open = weir_settled_open(&group->settled, row->next);

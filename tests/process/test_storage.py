@@ -89,6 +89,23 @@ class Storage(harness.unittest.TestCase):
             self.assertEqual(sorted(row["id"] for row in t.results()), ids[:last] + [later])
             self.assertGreater(later, ids[-1])
 
+    def test_oldest_segment_gone(self):
+        """Which messages it held is known from the state alone."""
+        topology = self.topology(WORK.replace("max: 1GiB", "max: 128MiB"))
+        topology.write("closed", "")
+        with topology as t:
+            ids = t.weir("send", "work", "--lines", input=("x" * (1 << 20) + "\n") * 40).stdout.split()
+            t.down()
+            log = os.path.join(self.spool, "log")
+            oldest, later = sorted(name for name in os.listdir(log) if re.fullmatch(r"\d{20}\.seg", name))
+            os.rename(os.path.join(log, oldest), os.path.join(t.dir, oldest))
+            os.unlink(os.path.join(t.dir, "closed"))
+            t.start()
+            first = int(later[:20])
+            wait_for("it to be said", lambda: re.search(
+                rf"the log begins at message {first}, but up to \d+ messages before it were not finished in group work", t.output()))
+            wait_for("what is left to be done", lambda: {row["id"] for row in t.results()} >= set(ids[first - 1:]))
+
     def test_state_damaged_or_gone(self):
         for t, ids in self.filled(("only",)):
             path = os.path.join(self.spool, "state.db")
