@@ -63,12 +63,19 @@ static void give_up(struct weir_ventilator *v, struct weir_group *group, struct 
     weir_row_destroy(&row);
 }
 
+/* After a restart the log is gone through anew from where not all is settled: a row that lies ahead
+ * of that place may have something unfinished of its key before it, which is not known yet. */
+static bool key_known(const struct weir_group *group, const struct weir_row *row)
+{
+    return !weir_group_ordered(group) || row->key_hash == 0 || row->sequence < group->row.next;
+}
+
 /* Whether this row, which is due, can go now; *batch holds its payload, or it is with the row. What
  * cannot ever go is taken off the list. */
 static bool row_ready(struct weir_ventilator *v, struct weir_group *group, struct weir_ready *ready,
                       struct weir_stream_batch **batch)
 {
-    if (ready->after > v->flush.done)
+    if (ready->after > v->flush.done || !key_known(group, ready->row))
         return false;
     const bool final = weir_group_final(group);
     const enum payload payload = find_payload(v, ready->row, batch);
@@ -421,6 +428,7 @@ void weir_handout(struct weir_ventilator *v, struct weir_group *group)
         later(v, group);
         return;
     }
+    const uint64_t next = group->row.next;
     uint32_t sent = 0;
     bool more = true;
     while (more && sent < WEIR_TURN_DELIVERIES_MAX) {
@@ -431,8 +439,10 @@ void weir_handout(struct weir_ventilator *v, struct weir_group *group)
         more = hand_one(v, group);
         sent++;
     }
-    if (more && sent == WEIR_TURN_DELIVERIES_MAX)
-        weir_ventilator_stir(v, group);
+    const bool rows_wait = group->deferred.ready || group->deferred.suspects;
+    if ((more && sent == WEIR_TURN_DELIVERIES_MAX) ||
+        (rows_wait && group->row.next > next && weir_group_ordered(group)))
+        weir_ventilator_stir(v, group); /* there may be rows among those that were passed */
     if (group->dirty)
         weir_flush_group(v, group);
     const int64_t due_ms = weir_deferred_look(v, group);
