@@ -31,6 +31,15 @@ void weir_admin_answer(const struct weir_host *host, const struct weir_event *ev
     say(host, event, &answer, weir_packer_finish(packer));
 }
 
+void weir_admin_done(const struct weir_host *host, const struct weir_event *event, const char *word)
+{
+    struct weir_packer *packer = weir_packer_new();
+    weir_pack_map(packer, 1);
+    weir_pack_text(packer, word);
+    weir_pack_bool(packer, true);
+    weir_admin_answer(host, event, &packer);
+}
+
 void weir_admin_error(const struct weir_host *host, const struct weir_event *event,
                       const char *code, const char *text)
 {

@@ -13,6 +13,9 @@ bool weir_admin_decode(const struct weir_host *host, const struct weir_event *ev
 /* Answer with the packer's map; the packer is destroyed. */
 void weir_admin_answer(const struct weir_host *host, const struct weir_event *event,
                        struct weir_packer **packer);
+/* Answer that it is done: a map of this one word, true. */
+void weir_admin_done(const struct weir_host *host, const struct weir_event *event,
+                     const char *word);
 void weir_admin_error(const struct weir_host *host, const struct weir_event *event,
                       const char *code, const char *text);
 /* ERROR unexpected: this role knows no such request. */

@@ -172,11 +172,7 @@ static void on_admin(struct holder *self, const struct weir_event *event)
     if (control.verb == WEIR_VERB_STATS) {
         answer_stats(self, event);
     } else if (control.verb == WEIR_VERB_DRAIN) {
-        struct weir_packer *packer = weir_packer_new();
-        weir_pack_map(packer, 1);
-        weir_pack_text(packer, "draining");
-        weir_pack_bool(packer, true);
-        weir_admin_answer(&self->host, event, &packer);
+        weir_admin_done(&self->host, event, "draining");
         drain(self);
     } else {
         weir_admin_unknown(&self->host, event, control.verb);

@@ -289,15 +289,6 @@ static void answer_list(struct weir_ventilator *v, const struct weir_event *even
 
 /* ---- GROUP ---- */
 
-static void answer_done(struct weir_ventilator *v, const struct weir_event *event, const char *word)
-{
-    struct weir_packer *packer = weir_packer_new();
-    weir_pack_map(packer, 1);
-    weir_pack_text(packer, word);
-    weir_pack_bool(packer, true);
-    weir_admin_answer(&v->host, event, &packer);
-}
-
 static void answer_group(struct weir_ventilator *v, const struct weir_event *event,
                          const struct weir_control *control, struct weir_group *group)
 {
@@ -306,13 +297,13 @@ static void answer_group(struct weir_ventilator *v, const struct weir_event *eve
         group->row.paused = pause;
         weir_flush_group(v, group);
         weir_ventilator_stir(v, group);
-        answer_done(v, event, pause ? "paused" : "resumed");
+        weir_admin_done(&v->host, event, pause ? "paused" : "resumed");
     } else if (text_is(&control->action, "remove")) {
         const unsigned long long held = weir_group_backlog(group) + group->in_flight;
         weir_ventilator_log(v, WEIR_LOG_WARNING, "group %s is removed with %llu messages",
                             group->row.policy.name, held);
         weir_groups_remove(v, group);
-        answer_done(v, event, "removed");
+        weir_admin_done(&v->host, event, "removed");
     } else {
         weir_admin_error(&v->host, event, WEIR_CODE_MALFORMED,
                          "GROUP: action is \"pause\", \"resume\" or \"remove\"");
@@ -348,7 +339,7 @@ void weir_ventilator_admin(struct weir_ventilator *v, struct weir_event *event)
     } else if (control.verb == WEIR_VERB_LIST || control.verb == WEIR_VERB_GROUP) {
         answer_of_group(v, event, &control);
     } else if (control.verb == WEIR_VERB_DRAIN) {
-        answer_done(v, event, "draining");
+        weir_admin_done(&v->host, event, "draining");
         weir_ventilator_drain(v);
     } else {
         weir_admin_unknown(&v->host, event, control.verb);
