@@ -186,9 +186,10 @@ static void overflow(struct weir_ventilator *v, struct weir_group *group,
 {
     const struct weir_group_policy *policy = &group->row.policy;
     const struct weir_record *record = &batch->record;
+    if (policy->max_backlog == 0 || policy->on_full == WEIR_ON_FULL_REFUSE)
+        return;
     const uint64_t backlog = weir_group_backlog(group);
-    if (policy->max_backlog == 0 || policy->on_full == WEIR_ON_FULL_REFUSE ||
-        backlog <= policy->max_backlog || group->row.next > record->first)
+    if (backlog <= policy->max_backlog || group->row.next > record->first)
         return;
     const uint64_t over = backlog - policy->max_backlog;
     const uint32_t count = unskipped(record);

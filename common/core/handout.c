@@ -401,7 +401,7 @@ static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
         take_log(v, group);
     if (weir_delivery_send(v, false))
         return HANDED_SENT;
-    return group->reading || v->again ? HANDED_NOTHING : stuck(v, group);
+    return group->reading || group->stirred ? HANDED_NOTHING : stuck(v, group);
 }
 
 /* ---- one group, one turn ---- */
