@@ -373,10 +373,13 @@ static void test_holder_full(void **state)
         assert_int_equal(weir_producer_flush(world->producer, 1, &world->error), WEIR_ETIMEDOUT);
     assert_int_equal(weir_producer_flush(world->producer, 0, &world->error), WEIR_ETIMEDOUT);
     assert_non_null(strstr(world->error.text, "takes nothing now"));
-    struct weir_error why;
-    assert_true(weir_producer_turned_away(world->producer, &why));
+    /* Of the batches in flight some are turned away for those ahead of them: the reason comes with
+     * the first, again and again. */
+    struct weir_error why = {0};
+    while (!weir_producer_turned_away(world->producer, &why) ||
+           !strstr(why.text, "the test's disk is full"))
+        assert_int_equal(weir_producer_flush(world->producer, 1, &world->error), WEIR_ETIMEDOUT);
     assert_int_equal(why.code, WEIR_EBUSY);
-    assert_non_null(strstr(why.text, "the test's disk is full"));
     assert_int_equal(holder_message_count(world->holder), 0);
     holder_fill(world->holder, false);
     assert_int_equal(weir_producer_flush(world->producer, 20000, &world->error), 0);
