@@ -164,21 +164,32 @@ int64_t weir_deferred_look(struct weir_ventilator *v, struct weir_group *group)
 
 /* ---- parked rows ---- */
 
+/* Rows that were fetched together may go out together: they become ready when all are here. */
 static void have_parked(struct weir_ventilator *v, struct weir_store_result *result,
                         uint64_t number, void *pointer)
 {
     (void)pointer;
     struct weir_group *group = weir_groups_number(v, (uint32_t)number);
-    if (group)
-        group->fetching--;
-    for (uint32_t i = 0; group && i < result->row_count; i++) {
-        if (result->rows[i].state != WEIR_ROW_PARKED)
+    if (!group)
+        return;
+    struct weir_deferred *deferred = &group->deferred;
+    for (uint32_t i = 0; i < result->row_count; i++) {
+        if (result->rows[i].group != group->row.number || result->rows[i].state != WEIR_ROW_PARKED)
             continue;
-        group->deferred.rows++; /* from now on like one that is due */
-        weir_deferred_push(group, row_move(&result->rows[i]), 0);
+        struct weir_ready *ready = weir_zalloc(1, sizeof *ready);
+        ready->row = row_move(&result->rows[i]);
+        DL_APPEND(deferred->fetched, ready);
     }
-    if (group)
-        weir_ventilator_stir(v, group);
+    if (--group->fetching > 0)
+        return;
+    while (deferred->fetched) {
+        struct weir_ready *ready = deferred->fetched;
+        DL_DELETE(deferred->fetched, ready);
+        deferred->rows++; /* from now on like one that is due */
+        weir_deferred_push(group, ready->row, 0);
+        free(ready);
+    }
+    weir_ventilator_stir(v, group);
 }
 
 void weir_deferred_fetch(struct weir_ventilator *v, struct weir_group *group, uint64_t sequence)
@@ -211,6 +222,6 @@ static bool give(struct weir_ready *list, const struct weir_row *copy)
 
 void weir_deferred_copied(struct weir_group *group, const struct weir_row *copy)
 {
-    if (!give(group->deferred.ready, copy))
-        give(group->deferred.suspects, copy);
+    if (!give(group->deferred.ready, copy) && !give(group->deferred.suspects, copy))
+        give(group->deferred.fetched, copy);
 }

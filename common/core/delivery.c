@@ -187,8 +187,10 @@ uint64_t weir_delivery_send(struct weir_ventilator *v, bool alone)
 {
     struct weir_delivery *d = &v->delivery;
     struct weir_group *group = d->group;
-    if (d->messages == 0)
+    if (d->messages == 0) {
+        d->number = 0;
         return 0;
+    }
     const int64_t lease_ms = weir_group_lease_ms(group);
     const struct weir_lease_name name = {v->incarnation, d->number};
     v->last_delivery = d->number;
@@ -218,6 +220,6 @@ uint64_t weir_delivery_send(struct weir_ventilator *v, bool alone)
     control.slice_count = d->slice_count;
     weir_dispatch_deliver(v->dispatch, d->offer.peer, &control, &d->frames, &v->now);
     weir_frames_drop(&d->frames);
-    d->frames = (struct weir_frames){0};
+    d->number = 0;
     return d->messages;
 }

@@ -40,6 +40,7 @@ void weir_group_destroy(struct weir_group **self)
     weir_rangeset_fini(&group->cleared);
     ready_fini(&group->deferred.ready);
     ready_fini(&group->deferred.suspects);
+    ready_fini(&group->deferred.fetched);
     free(group);
 }
 

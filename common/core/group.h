@@ -27,6 +27,7 @@ struct weir_ready {
 struct weir_deferred {
     struct weir_ready *ready;    /* earliest first */
     struct weir_ready *suspects; /* to be delivered alone */
+    struct weir_ready *fetched;  /* parked ones, until all that were asked for are here */
     uint32_t suspect_count;
     uint64_t rows;  /* that wait, in the state or in memory */
     int64_t due_ms; /* of the earliest that is not in memory, as far as is known */

@@ -219,10 +219,16 @@ const struct weir_key_entry *weir_keys_at(const struct weir_keys *self, uint64_t
     return i < key->count && entry_at(key, i)->sequence == sequence ? entry_at(key, i) : NULL;
 }
 
-bool weir_keys_is_front(const struct weir_keys *self, uint64_t hash, uint64_t sequence)
+bool weir_keys_may_go(const struct weir_keys *self, uint64_t hash, uint64_t sequence,
+                      uint64_t delivery)
 {
     const struct weir_key *key = weir_keys_find(self, hash);
-    return key && key->count && entry_at(key, 0)->sequence == sequence;
+    if (!key || key->count == 0)
+        return false;
+    if (entry_at(key, 0)->sequence == sequence)
+        return true;
+    return delivery && key->delivery == delivery && key->taken < key->count &&
+           entry_at(key, key->taken)->sequence == sequence;
 }
 
 void weir_keys_found(struct weir_keys *self, struct weir_key *key, uint64_t sequence, bool ended)

@@ -52,6 +52,10 @@ void weir_keys_fini(struct weir_keys *self);
 struct weir_key *weir_keys_find(const struct weir_keys *self, uint64_t hash);
 /* May the next message of this key, behind all that is known of it, go into this delivery? */
 bool weir_keys_free(const struct weir_keys *self, uint64_t hash, uint64_t delivery);
+/* May this message, which is in the queue, go? It is the front, or everything ahead of it goes out
+ * in the delivery that is being built (0: none is). */
+bool weir_keys_may_go(const struct weir_keys *self, uint64_t hash, uint64_t sequence,
+                      uint64_t delivery);
 /* Room for another key? */
 bool weir_keys_room(const struct weir_keys *self);
 /* Put a message into its key's queue, or change its place there. A new key must have room unless
@@ -69,7 +73,6 @@ const struct weir_key_entry *weir_key_entry(const struct weir_key *key, uint32_t
 void weir_keys_later(struct weir_keys *self, struct weir_key *key);
 /* The front of the key's queue; NULL: it is empty. */
 const struct weir_key_entry *weir_key_front(const struct weir_key *key);
-bool weir_keys_is_front(const struct weir_keys *self, uint64_t hash, uint64_t sequence);
 /* Where it stands; NULL: it is not in the queue. */
 const struct weir_key_entry *weir_keys_at(const struct weir_keys *self, uint64_t hash,
                                           uint64_t sequence);

@@ -114,13 +114,13 @@ static struct weir_ready *first_ready(struct weir_ventilator *v, struct weir_gro
 }
 
 /* A row that went into the delivery. */
-static void row_leaves(struct weir_group *group, struct weir_ready *ready,
-                       const struct weir_stream_batch *batch)
+static void row_leaves(struct weir_ventilator *v, struct weir_group *group,
+                       struct weir_ready *ready, const struct weir_stream_batch *batch)
 {
     struct weir_row *row = weir_deferred_take(group, ready);
     group->deferred.rows -= !weir_group_final(group);
     if (weir_group_ordered(group))
-        weir_handout_order_leased(group, row, batch);
+        weir_handout_order_leased(v, group, row, batch);
 }
 
 static void set_timer(struct weir_ventilator *v, struct weir_group *group, int64_t at_ns)
@@ -158,7 +158,7 @@ static enum handed hand_rows(struct weir_ventilator *v, struct weir_group *group
         return HANDED_NO_ROOM;
     weir_delivery_begin(v, group, &offer);
     while (ready && weir_delivery_add_row(v, batch, ready->row)) {
-        row_leaves(group, ready, batch);
+        row_leaves(v, group, ready, batch);
         ready = first_ready(v, group, group->deferred.ready, &batch);
     }
     return weir_delivery_send(v, false) ? HANDED_SENT : stuck(v, group);
@@ -173,7 +173,7 @@ static enum handed hand_suspect(struct weir_ventilator *v, struct weir_group *gr
         return HANDED_NOTHING; /* no worker is free of other work; that does not hold these up */
     weir_delivery_begin(v, group, &offer);
     if (weir_delivery_add_row(v, batch, ready->row))
-        row_leaves(group, ready, batch);
+        row_leaves(v, group, ready, batch);
     return weir_delivery_send(v, true) ? HANDED_SENT : HANDED_NOTHING;
 }
 

@@ -18,7 +18,7 @@ bool weir_handout_order_row(struct weir_ventilator *v, struct weir_group *group,
                             struct weir_row *row)
 {
     const uint64_t key = row->key_hash;
-    if (key == 0 || weir_keys_is_front(&group->keys, key, row->sequence) ||
+    if (key == 0 || weir_keys_may_go(&group->keys, key, row->sequence, v->delivery.number) ||
         !weir_keys_at(&group->keys, key, row->sequence))
         return true;
     row->state = WEIR_ROW_PARKED;
@@ -28,10 +28,15 @@ bool weir_handout_order_row(struct weir_ventilator *v, struct weir_group *group,
     return false;
 }
 
-void weir_handout_order_leased(struct weir_group *group, struct weir_row *row,
-                               const struct weir_stream_batch *batch)
+void weir_handout_order_leased(struct weir_ventilator *v, struct weir_group *group,
+                               struct weir_row *row, const struct weir_stream_batch *batch)
 {
     struct weir_batch_header header;
+    if (row->key_hash && weir_keys_at(&group->keys, row->key_hash, row->sequence)) {
+        weir_keys_set(&group->keys, row->key_hash, row->sequence, WEIR_KEY_LEASED,
+                      v->delivery.number);
+        return;
+    }
     /* A delayed message holds its key up from now on; a replayed one never does. */
     if (row->key_hash == 0 && row->death == 0) {
         if (batch)
@@ -97,11 +102,31 @@ static enum took take_followers(struct weir_ventilator *v, struct weir_group *gr
     }
 }
 
+/* Fetch the front, which is parked, and those behind it that may follow it into one delivery. */
+static bool fetch_parked(struct weir_ventilator *v, struct weir_group *group,
+                         const struct weir_key *key)
+{
+    uint32_t fetched = 0;
+    while (fetched < WEIR_FETCHING_MAX / 4 && group->fetching < WEIR_FETCHING_MAX &&
+           weir_ventilator_may_ask(v)) {
+        const struct weir_key_entry *entry = weir_key_entry(key, fetched);
+        if (!entry || entry->place != WEIR_KEY_PARKED)
+            break;
+        const uint64_t sequence = entry->sequence;
+        weir_keys_set(&group->keys, key->hash, sequence, WEIR_KEY_DEFERRED, 0);
+        weir_deferred_fetch(v, group, sequence);
+        fetched++;
+    }
+    return fetched > 0;
+}
+
 /* False: the delivery takes no more. */
 static bool take_hungry(struct weir_ventilator *v, struct weir_group *group)
 {
     struct weir_keys *keys = &group->keys;
     struct weir_key *first_waiting = NULL;
+    const bool may_fetch =
+        group->fetching == 0; /* in rounds: what was fetched together goes together */
     for (uint32_t looks = 0; keys->hungry && looks < WEIR_TURN_SCAN_MAX; looks++) {
         struct weir_key *key = keys->hungry;
         const uint64_t hash = key->hash;
@@ -119,9 +144,7 @@ static bool take_hungry(struct weir_ventilator *v, struct weir_group *group)
             key = weir_keys_find(keys, hash);
             if (!key || key->wants != WEIR_KEY_HUNGRY)
                 continue;
-        } else if (group->fetching < WEIR_FETCHING_MAX && weir_ventilator_may_ask(v)) {
-            weir_keys_set(keys, hash, front.sequence, WEIR_KEY_DEFERRED, 0);
-            weir_deferred_fetch(v, group, front.sequence);
+        } else if (may_fetch && fetch_parked(v, group, key)) {
             continue;
         }
         if (took != TOOK_WAITING)
@@ -143,8 +166,10 @@ static enum scan scan_one(struct weir_ventilator *v, struct weir_group *group,
     struct weir_keys *keys = &group->keys;
     const uint64_t hash = weir_stream_batch_key(batch, sequence);
     struct weir_key *key = hash ? weir_keys_find(keys, hash) : NULL;
+    /* A key whose first one lies below where this rescan began has to wait for another. */
     if (!key || key->unlisted == 0 || sequence < key->rescan_from ||
-        key->stuck == group->rescan_number || weir_settled_has(&group->settled, sequence))
+        key->rescan_from < group->rescan_from || key->stuck == group->rescan_number ||
+        weir_settled_has(&group->settled, sequence))
         return SCAN_NEXT;
     const bool free =
         key->count == 0 || (key->delivery == v->delivery.number && key->taken == key->count);

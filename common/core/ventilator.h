@@ -68,7 +68,7 @@ struct weir_accept {
 struct weir_delivery { /* being put together */
     struct weir_group *group;
     struct weir_offer offer;
-    uint64_t number;
+    uint64_t number; /* 0: none is being put together */
     uint64_t messages_max, messages;
     uint64_t bytes_max, bytes;
     uint32_t slice_count;
@@ -253,8 +253,8 @@ void weir_handout_order_fill(struct weir_ventilator *v, struct weir_group *group
 bool weir_handout_order_row(struct weir_ventilator *v, struct weir_group *group,
                             struct weir_row *row);
 /* A row of an ordered group goes out: it holds its key up from now on. */
-void weir_handout_order_leased(struct weir_group *group, struct weir_row *row,
-                               const struct weir_stream_batch *batch);
+void weir_handout_order_leased(struct weir_ventilator *v, struct weir_group *group,
+                               struct weir_row *row, const struct weir_stream_batch *batch);
 
 /* ---- holders.c: the dispatch's owner ---- */
 

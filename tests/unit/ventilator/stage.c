@@ -6,12 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <wire/reader.h>
 
 #include <cmocka.h>
 
 #define PRODUCER_PEER 1
-#define OPERATOR_PEER 2
 
 static const uint8_t producer[WEIR_PRODUCER_BYTES] = "the producer";
 
@@ -497,7 +495,7 @@ struct answered stage_replay(struct stage *self, const struct letter *letter)
     return *answered;
 }
 
-/* ---- workers ---- */
+/* ---- anybody ---- */
 
 void stage_control(struct stage *self, uint32_t port, uint64_t peer,
                    const struct weir_control *control)
@@ -508,204 +506,7 @@ void stage_control(struct stage *self, uint32_t port, uint64_t peer,
     stage_run(self);
 }
 
-void stage_worker(struct stage *self, uint64_t peer, uint64_t worker)
-{
-    struct weir_control ready = {.verb = WEIR_VERB_READY};
-    WEIR_SET(&ready, version, VERSION, WEIR_PROTOCOL_VERSION);
-    WEIR_SET(&ready, role, ROLE, weir_text_of("worker"));
-    WEIR_SET(&ready, name, NAME, weir_text_of("w"));
-    WEIR_SET(&ready, worker, WORKER, worker);
-    stage_control(self, WEIR_PORT_DISPATCH, peer, &ready);
-}
-
-void stage_credit(struct stage *self, uint64_t peer, const char *group, uint64_t messages)
-{
-    struct weir_control credit = {.verb = WEIR_VERB_CREDIT};
-    WEIR_SET(&credit, group, GROUP, weir_text_of(group));
-    WEIR_SET(&credit, messages, MESSAGES, messages);
-    WEIR_SET(&credit, bytes, BYTES, messages ? UINT64_C(1) << 30 : 0);
-    WEIR_SET(&credit, serial, SERIAL, ++self->serial);
-    stage_control(self, WEIR_PORT_DISPATCH, peer, &credit);
-}
-
-const struct got *stage_next(struct stage *self)
-{
-    return self->got_seen < self->got_count ? &self->got[self->got_seen++] : NULL;
-}
-
-const struct got *stage_expect(struct stage *self, const char *payload)
-{
-    const struct got *got = stage_next(self);
-    assert_non_null(got);
-    assert_string_equal(got->payload, payload);
-    return got;
-}
-
-static void ack(struct stage *self, const struct got *got, uint32_t count, uint32_t outcome,
-                int64_t delay_ms, const char *error)
-{
-    struct weir_control control = {.verb = WEIR_VERB_ACK};
-    struct weir_ack one = {.lease = {got->incarnation, got->delivery, got->index, count},
-                           .outcome = outcome,
-                           .delay_ms = delay_ms,
-                           .error = error,
-                           .error_bytes = error ? (uint32_t)strlen(error) : 0};
-    WEIR_SET(&control, group, GROUP, weir_text_of(got->group));
-    WEIR_SET(&control, acks, ACKS, &one);
-    control.ack_count = 1;
-    stage_control(self, WEIR_PORT_DISPATCH, got->peer, &control);
-}
-
-void stage_ack(struct stage *self, const struct got *got, uint32_t outcome, const char *error)
-{
-    ack(self, got, 1, outcome, -1, error);
-}
-
-void stage_ack_range(struct stage *self, const struct got *first, uint32_t count, uint32_t outcome,
-                     int64_t delay_ms)
-{
-    ack(self, first, count, outcome, delay_ms, NULL);
-}
-
-static void name_lease(struct stage *self, const struct got *got, uint64_t worker,
-                       enum weir_verb verb, bool running)
-{
-    struct weir_lease_ref lease = {got->incarnation, got->delivery, got->index, 1};
-    struct weir_lease_ref same = lease;
-    struct weir_control control = {.verb = verb};
-    WEIR_SET(&control, worker, WORKER, worker);
-    WEIR_SET(&control, leases, LEASES, &lease);
-    control.lease_count = 1;
-    if (verb == WEIR_VERB_HEARTBEAT)
-        WEIR_SET(&control, serial, SERIAL, ++self->serial);
-    if (running) {
-        WEIR_SET(&control, running, RUNNING, &same);
-        control.running_count = 1;
-    }
-    stage_control(self, WEIR_PORT_DISPATCH, got->peer, &control);
-}
-
-void stage_begin(struct stage *self, const struct got *got, uint64_t worker)
-{
-    name_lease(self, got, worker, WEIR_VERB_BEGIN, false);
-}
-
-void stage_beat(struct stage *self, const struct got *got, uint64_t worker, bool running)
-{
-    name_lease(self, got, worker, WEIR_VERB_HEARTBEAT, running);
-}
-
-void stage_alive(struct stage *self, uint64_t peer, uint64_t worker, int64_t ms)
-{
-    for (; ms > 0; ms -= 2000) {
-        struct weir_control beat = {.verb = WEIR_VERB_HEARTBEAT};
-        WEIR_SET(&beat, serial, SERIAL, ++self->serial);
-        WEIR_SET(&beat, worker, WORKER, worker);
-        stage_control(self, WEIR_PORT_DISPATCH, peer, &beat);
-        stage_pass(self, ms < 2000 ? ms : 2000);
-    }
-}
-
-void stage_gone(struct stage *self, uint64_t peer)
+void stage_peer_gone(struct stage *self, uint64_t peer)
 {
     send_to(self, WEIR_EVENT_PEER_GONE, WEIR_PORT_DISPATCH, peer, NULL);
-    stage_pass(self, WEIR_LOSS_DOUBT_MS + 1);
-}
-
-/* ---- an operator ---- */
-
-/* Go to the value of a name in the map that is next. */
-static bool enter(struct weir_reader *reader, const char *name)
-{
-    uint32_t pairs;
-    if (!weir_read_map(reader, &pairs))
-        return false;
-    for (; pairs > 0; pairs--) {
-        const char *key;
-        uint32_t bytes;
-        assert_true(weir_read_text(reader, &key, &bytes));
-        if (bytes == strlen(name) && memcmp(key, name, bytes) == 0)
-            return true;
-        assert_true(weir_read_skip(reader));
-    }
-    return false;
-}
-
-static struct weir_reader ask(struct stage *self, const struct weir_control *control)
-{
-    weir_bytes_drop(&self->admin);
-    self->admin_error[0] = '\0';
-    stage_control(self, WEIR_PORT_ADMIN, OPERATOR_PEER, control);
-    if (!self->admin.size)
-        fail_msg("no answer but the error \"%s\": %s", self->admin_error, self->group_error);
-    return weir_reader_of(self->admin.data, self->admin.size);
-}
-
-uint64_t stage_stat(struct stage *self, const char *group, const char *name)
-{
-    const struct weir_control control = {.verb = WEIR_VERB_STATS};
-    struct weir_reader reader = ask(self, &control);
-    uint64_t value;
-    if (group) {
-        assert_true(enter(&reader, "groups"));
-        assert_true(enter(&reader, group));
-    }
-    assert_true(enter(&reader, name));
-    assert_true(weir_read_u64(&reader, UINT64_MAX, &value));
-    return value;
-}
-
-static int64_t time_of(const struct stage *self, uint64_t sequence)
-{
-    for (uint32_t i = 0; i < self->answered_count; i++)
-        if (self->answered[i].verb == WEIR_VERB_OK && self->answered[i].first <= sequence &&
-            sequence - self->answered[i].first < self->answered[i].count)
-            return self->answered[i].time_ms;
-    fail_msg("message %lu was never taken", (unsigned long)sequence);
-    return 0;
-}
-
-static bool enter_state(struct stage *self, uint64_t sequence, const char *group,
-                        struct weir_reader *reader)
-{
-    struct weir_control control = {.verb = WEIR_VERB_STATUS};
-    const struct weir_id id = {time_of(self, sequence), STAGE_TAG, sequence};
-    control.has |= UINT64_C(1) << WEIR_FIELD_ID;
-    weir_id_encode(&id, control.id);
-    *reader = ask(self, &control);
-    assert_true(enter(reader, "groups"));
-    return enter(reader, group);
-}
-
-const char *stage_state(struct stage *self, uint64_t sequence, const char *group)
-{
-    static char state[16];
-    struct weir_reader reader;
-    const char *text;
-    uint32_t bytes;
-    if (!enter_state(self, sequence, group, &reader))
-        return "";
-    assert_true(enter(&reader, "state"));
-    assert_true(weir_read_text(&reader, &text, &bytes));
-    snprintf(state, sizeof state, "%.*s", (int)bytes, text);
-    return state;
-}
-
-uint64_t stage_state_number(struct stage *self, uint64_t sequence, const char *group,
-                            const char *name)
-{
-    struct weir_reader reader;
-    uint64_t value;
-    assert_true(enter_state(self, sequence, group, &reader));
-    assert_true(enter(&reader, name));
-    assert_true(weir_read_u64(&reader, UINT64_MAX, &value));
-    return value;
-}
-
-void stage_group(struct stage *self, const char *group, const char *action)
-{
-    struct weir_control control = {.verb = WEIR_VERB_GROUP};
-    WEIR_SET(&control, group, GROUP, weir_text_of(group));
-    WEIR_SET(&control, action, ACTION, weir_text_of(action));
-    ask(self, &control);
 }

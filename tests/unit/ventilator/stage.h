@@ -118,6 +118,8 @@ const struct answered *stage_answer(const struct stage *self, uint64_t number);
 
 void stage_control(struct stage *self, uint32_t port, uint64_t peer,
                    const struct weir_control *control);
+/* The connection broke. */
+void stage_peer_gone(struct stage *self, uint64_t peer);
 /* A worker that is ready, and its credit (cumulative, in messages). */
 void stage_worker(struct stage *self, uint64_t peer, uint64_t worker);
 void stage_credit(struct stage *self, uint64_t peer, const char *group, uint64_t messages);
@@ -132,6 +134,7 @@ void stage_begin(struct stage *self, const struct got *got, uint64_t worker);
 void stage_beat(struct stage *self, const struct got *got, uint64_t worker, bool running);
 /* Time passes, and the worker is heard of all the while. */
 void stage_alive(struct stage *self, uint64_t peer, uint64_t worker, int64_t ms);
+/* It is gone, for good. */
 void stage_gone(struct stage *self, uint64_t peer);
 
 /* STATS: a number of a group; of the node with group NULL. */

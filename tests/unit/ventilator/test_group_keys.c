@@ -38,7 +38,8 @@ static void test_a_retry_goes_back_to_its_place(void **state)
     weir_keys_set(&keys, 9, 2, WEIR_KEY_LISTED, 0);   /* given back */
     weir_keys_set(&keys, 9, 3, WEIR_KEY_PARKED, 0);
     assert_null(keys.hungry);
-    assert_true(weir_keys_is_front(&keys, 9, 1));
+    assert_true(weir_keys_may_go(&keys, 9, 1, 0));
+    assert_false(weir_keys_may_go(&keys, 9, 2, 7));
     assert_false(weir_keys_free(&keys, 9, 7));
     weir_keys_drop(&keys, 9, 1);
     assert_int_equal(weir_key_front(keys.hungry)->sequence, 2);

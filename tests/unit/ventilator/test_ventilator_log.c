@@ -181,7 +181,8 @@ static void test_a_key_that_waits_pins_nothing(void **state)
     static const char *const expected[] = {"a0", "a1", "b0", "b1", "b2", "b3"};
     for (size_t i = 0; i < 6; i++) {
         const struct got *got = stage_expect(s, expected[i]);
-        assert_null(stage_next(s));
+        if (i > 1) /* those that waited follow each other */
+            assert_int_equal(got->delivery, got[-1].delivery);
         stage_ack(s, got, WEIR_DONE, NULL);
     }
     stage_destroy(&s);
