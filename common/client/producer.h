@@ -86,7 +86,7 @@ struct weir_producer {
     enum weir_link link;
     bool busy;
     struct weir_error turned_away; /* what it said when it was busy; code 0: nothing */
-    struct weir_error refused; /* the first one since the last flush */
+    struct weir_error refused;     /* the first one since the last flush */
 };
 
 /* Makes the submit machine; before the reactor runs. */
