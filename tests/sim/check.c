@@ -47,15 +47,17 @@ void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *messag
 {
     uint64_t sequence = job->sequence + index_in_job;
     if (message->confirmed && message->sequence != sequence)
-        sim_fail(sim, "message %u is %llu to its producer and %llu to a worker", message->number,
-                 (unsigned long long)message->sequence, (unsigned long long)sequence);
+        sim_fail(sim, SIM_CHECK_IDENTITY, "message %u is %llu to its producer and %llu to a worker",
+                 message->number, (unsigned long long)message->sequence,
+                 (unsigned long long)sequence);
     if (strcmp(job->group, sim->groups[group].policy.name) != 0)
-        sim_fail(sim, "a worker of %s was given a message for %s", sim->groups[group].policy.name,
-                 job->group);
+        sim_fail(sim, SIM_CHECK_IDENTITY, "a worker of %s was given a message for %s",
+                 sim->groups[group].policy.name, job->group);
     if (job->death > 0) /* a replayed one goes when it comes */
         return;
     if (message->in[group].passed)
-        sim_fail(sim, "order: in %s message %u (key %s) is started behind one that it was ahead of",
+        sim_fail(sim, SIM_CHECK_ORDER,
+                 "order: in %s message %u (key %s) is started behind one that it was ahead of",
                  sim->groups[group].policy.name, message->number, message->key);
     if (sim->groups[group].policy.order != WEIR_ORDER_KEY || message->key[0] == '\0')
         return;
@@ -68,7 +70,8 @@ void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *messag
             ahead->in[group].passed = true;
             continue;
         }
-        sim_fail(sim, "order: in %s message %u (key %s) was started before %u was over",
+        sim_fail(sim, SIM_CHECK_ORDER,
+                 "order: in %s message %u (key %s) was started before %u was over",
                  sim->groups[group].policy.name, message->number, message->key, ahead->number);
     }
 }
@@ -165,40 +168,48 @@ static void check_message(struct sim *sim, const struct sim_message *message, ui
     uint32_t results = message->in[group].results, deaths = message->in[group].deaths;
     if (message->duplicate) {
         if (message->in[group].starts + results + deaths > 0)
-            sim_fail(sim, "message %u is a duplicate, and was started %u times", message->number,
+            sim_fail(sim, SIM_CHECK_DUPLICATE,
+                     "message %u is a duplicate, and was started %u times", message->number,
                      message->in[group].starts);
         return;
     }
     if (results + deaths == 0 && !sim_may_lose(sim, group))
-        sim_fail(sim, "message %u (sequence %llu) is lost in group %u", message->number,
-                 (unsigned long long)message->sequence, group);
+        sim_fail(sim, SIM_CHECK_LOST, "message %u (sequence %llu) is lost in group %u",
+                 message->number, (unsigned long long)message->sequence, group);
     else if (results > 1 + message->in[group].replays || deaths > 1 + message->in[group].replays)
-        sim_fail(sim, "message %u: %u results, %u deaths in group %u", message->number, results,
-                 deaths, group);
+        sim_fail(sim, SIM_CHECK_ONCE, "message %u: %u results, %u deaths in group %u",
+                 message->number, results, deaths, group);
     else if (results == 1 && !message->in[group].handled)
-        sim_fail(sim, "message %u has a result that no handler gave", message->number);
+        sim_fail(sim, SIM_CHECK_IDENTITY, "message %u has a result that no handler gave",
+                 message->number);
     else if (deaths == 1 && message->in[group].reason == WEIR_REASON_REJECTED &&
              behaviour != SIM_REJECT)
-        sim_fail(sim, "message %u died rejected, and nobody rejected it", message->number);
+        sim_fail(sim, SIM_CHECK_DEAD_WITHOUT_CAUSE,
+                 "message %u died rejected, and nobody rejected it", message->number);
     else if (deaths == 1 && message->in[group].reason == WEIR_REASON_EXPIRED && !message->expires)
-        sim_fail(sim, "message %u expired without a time to live", message->number);
+        sim_fail(sim, SIM_CHECK_DEAD_WITHOUT_CAUSE, "message %u expired without a time to live",
+                 message->number);
     else if (deaths == 1 && message->in[group].reason == WEIR_REASON_ATTEMPTS &&
              (message->in[group].dead_attempt < attempts || !all_tried(message, group, attempts)))
-        sim_fail(sim, "message %u died after attempt %u, of %u, with %u starts; tried were %llx",
+        sim_fail(sim, SIM_CHECK_DEAD_WITHOUT_CAUSE,
+                 "message %u died after attempt %u, of %u, with %u starts; tried were %llx",
                  message->number, message->in[group].dead_attempt, attempts,
                  message->in[group].starts, (unsigned long long)message->in[group].tried);
     else if (deaths == 1 && message->in[group].reason == WEIR_REASON_BACKLOG &&
              (policy->max_backlog == 0 || policy->on_full != WEIR_ON_FULL_DEAD_LETTER))
-        sim_fail(sim, "message %u died of a backlog that is not bounded so", message->number);
+        sim_fail(sim, SIM_CHECK_DEAD_WITHOUT_CAUSE,
+                 "message %u died of a backlog that is not bounded so", message->number);
     else if (policy->delivery == WEIR_AT_MOST_ONCE && message->in[group].starts > 1)
-        sim_fail(sim, "message %u was started %u times, at most once", message->number,
-                 message->in[group].starts);
+        sim_fail(sim, SIM_CHECK_AT_MOST_ONCE, "message %u was started %u times, at most once",
+                 message->number, message->in[group].starts);
     else if (policy->delivery == WEIR_AT_MOST_ONCE && deaths == 1 &&
              message->in[group].reason != WEIR_REASON_EXPIRED &&
              message->in[group].reason != WEIR_REASON_BACKLOG)
-        sim_fail(sim, "message %u was to be delivered at most once, and died", message->number);
+        sim_fail(sim, SIM_CHECK_DEAD_WITHOUT_CAUSE,
+                 "message %u was to be delivered at most once, and died", message->number);
     else if (deaths == 1 && results == 1 && message->in[group].reason == WEIR_REASON_REJECTED)
-        sim_fail(sim, "message %u is both done and rejected", message->number);
+        sim_fail(sim, SIM_CHECK_DEAD_LETTER_PLACE, "message %u is both done and rejected",
+                 message->number);
 }
 
 /* Invariant 12: what a group dropped is what is missing. */
@@ -219,8 +230,9 @@ static void check_dropped(struct sim *sim, uint32_t group)
         dropped += one;
     }
     if (missing != dropped)
-        sim_fail(sim, "%s dropped %llu messages by its own count, and %llu are missing",
-                 policy->name, (unsigned long long)dropped, (unsigned long long)missing);
+        sim_fail(sim, SIM_CHECK_COUNTS,
+                 "%s dropped %llu messages by its own count, and %llu are missing", policy->name,
+                 (unsigned long long)dropped, (unsigned long long)missing);
 }
 
 void sim_check_end(struct sim *sim)
@@ -229,8 +241,16 @@ void sim_check_end(struct sim *sim)
         check_dropped(sim, g);
     for (uint32_t i = 0; i < sim->message_count; i++) {
         if (!sim->messages[i].confirmed)
-            sim_fail(sim, "message %u was never confirmed", i);
+            sim_fail(sim, SIM_CHECK_DRAIN, "message %u was never confirmed", i);
         for (uint32_t g = 0; g < sim->group_count; g++)
             check_message(sim, &sim->messages[i], g);
     }
+}
+
+void sim_check_stuck(struct sim *sim)
+{
+    /* what no ventilator knows of any more does not wait for anything */
+    if (sim_producers_done(sim) && sim_replayers_done(sim) && sim_groups_idle(sim))
+        sim_check_end(sim);
+    sim_fail(sim, SIM_CHECK_DRAIN, "it did not drain after the faults had ended");
 }

@@ -69,14 +69,15 @@ static void note(struct sim_process *process, const struct weir_message_view *vi
     struct sim_message *message = sim_message_of(sim, view->payload, view->payload_bytes);
     uint32_t group = sim_group_of(sim, view->origin.group, view->origin.group_bytes);
     if (!message || group == SIM_GROUPS_MAX) {
-        sim_fail(sim, "%s got a message that nobody sent", process->name);
+        sim_fail(sim, SIM_CHECK_IDENTITY, "%s got a message that nobody sent", process->name);
         return;
     }
     struct weir_id id;
     weir_id_decode(view->origin.id, &id);
     if (message->confirmed && id.sequence != message->sequence)
-        sim_fail(sim, "message %u has sequence %llu, but arrived as %llu", message->number,
-                 (unsigned long long)message->sequence, (unsigned long long)id.sequence);
+        sim_fail(sim, SIM_CHECK_IDENTITY, "message %u has sequence %llu, but arrived as %llu",
+                 message->number, (unsigned long long)message->sequence,
+                 (unsigned long long)id.sequence);
     if (process->kind == SIM_SINK) {
         message->in[group].results++;
     } else {
@@ -114,7 +115,8 @@ static uint32_t hold(struct sim_process *process, const struct weir_store_reques
     struct weir_batch_header header;
     uint32_t duplicates = 0;
     if (weir_batch_check(&record->header, &record->index, &record->body, &header, NULL) != 0) {
-        sim_fail(process->sim, "%s was given a batch that does not parse", process->name);
+        sim_fail(process->sim, SIM_CHECK_IDENTITY, "%s was given a batch that does not parse",
+                 process->name);
         return 0;
     }
     uint32_t width = weir_index_width(header.flags);
@@ -124,7 +126,8 @@ static uint32_t hold(struct sim_process *process, const struct weir_store_reques
         struct weir_message_view view;
         if (weir_message_decode(record->body.data + offset, length, &view, NULL) != 0 ||
             !view.has_origin) {
-            sim_fail(process->sim, "%s was given a message without origin", process->name);
+            sim_fail(process->sim, SIM_CHECK_IDENTITY, "%s was given a message without origin",
+                     process->name);
             return duplicates;
         }
         offset += length;

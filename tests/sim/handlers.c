@@ -86,12 +86,13 @@ static struct sim_message *job_message(struct sim_process *process, struct sim_j
     uint32_t length = weir_index_length(&job->job.index, width, job->at);
     struct weir_error error = {0};
     if (weir_message_decode(job->job.body.data + job->offset, length, view, &error) != 0) {
-        sim_fail(sim, "%s was given a message that does not parse: %s", process->name, error.text);
+        sim_fail(sim, SIM_CHECK_IDENTITY, "%s was given a message that does not parse: %s",
+                 process->name, error.text);
         return NULL;
     }
     struct sim_message *message = sim_message_of(sim, view->payload, view->payload_bytes);
     if (!message)
-        sim_fail(sim, "%s was given a message that nobody sent", process->name);
+        sim_fail(sim, SIM_CHECK_IDENTITY, "%s was given a message that nobody sent", process->name);
     return message;
 }
 
@@ -203,11 +204,11 @@ void sim_handler_run(struct sim_process *process, struct weir_job *job)
     entry->next = process->jobs;
     process->jobs = entry;
     if (++process->running > process->concurrency)
-        sim_fail(process->sim, "%s runs %u jobs at once, of at most %u", process->name,
-                 process->running, process->concurrency);
+        sim_fail(process->sim, SIM_CHECK_EXECUTOR, "%s runs %u jobs at once, of at most %u",
+                 process->name, process->running, process->concurrency);
     if (entry->job.count == 0 || entry->job.count > process->job_messages_max)
-        sim_fail(process->sim, "%s was given a job of %u messages", process->name,
-                 entry->job.count);
+        sim_fail(process->sim, SIM_CHECK_EXECUTOR, "%s was given a job of %u messages",
+                 process->name, entry->job.count);
     sim_at(process->sim, 1, process, message_start, NULL, entry->job.id);
 }
 

@@ -57,7 +57,8 @@ bool sim_group_numbers(struct sim_process *process, uint32_t group, const char *
         struct weir_reader reader = weir_reader_of(body.data, body.size);
         good = enter(&reader, "groups") && enter(&reader, process->sim->groups[group].policy.name);
         if (good && !(enter(&reader, names[i]) && weir_read_u64(&reader, UINT64_MAX, &values[i])))
-            sim_fail(process->sim, "%s does not say %s of a group", process->name, names[i]);
+            sim_fail(process->sim, SIM_CHECK_COUNTS, "%s does not say %s of a group", process->name,
+                     names[i]);
     }
     weir_bytes_drop(&body);
     return good;

@@ -59,9 +59,11 @@ static void told_duplicate(struct sim *sim, struct sim_message *message,
     const struct sim_message *original = message->idempotency ? original_of(sim, message) : NULL;
     message->duplicate = true;
     if (!message->idempotency)
-        sim_fail(sim, "message %u is called a duplicate, and has no key", message->number);
+        sim_fail(sim, SIM_CHECK_DUPLICATE, "message %u is called a duplicate, and has no key",
+                 message->number);
     else if (!original || original->sequence != id.sequence)
-        sim_fail(sim, "message %u is called a duplicate of %llu, which does not have its key",
+        sim_fail(sim, SIM_CHECK_DUPLICATE,
+                 "message %u is called a duplicate of %llu, which does not have its key",
                  message->number, (unsigned long long)id.sequence);
 }
 
@@ -73,12 +75,13 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
     struct sim *sim = self->process->sim;
     struct batch_note *batch = submitted->arg;
     if (submitted->status != 0) {
-        sim_fail(sim, "%s: a batch was refused: %.*s", self->process->name,
+        sim_fail(sim, SIM_CHECK_CONDUCT, "%s: a batch was refused: %.*s", self->process->name,
                  (int)submitted->answer->text.bytes, submitted->answer->text.data);
     } else {
         if (submitted->answer->count != batch->count)
-            sim_fail(sim, "%s: OK says %llu messages, sent were %u", self->process->name,
-                     (unsigned long long)submitted->answer->count, batch->count);
+            sim_fail(sim, SIM_CHECK_IDENTITY, "%s: OK says %llu messages, sent were %u",
+                     self->process->name, (unsigned long long)submitted->answer->count,
+                     batch->count);
         for (uint32_t i = 0; i < batch->count; i++) {
             struct sim_message *message = &sim->messages[batch->numbers[i]];
             message->confirmed = true;
@@ -91,7 +94,8 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
         for (uint32_t i = 0; i < batch->count; i++) {
             const struct sim_message *message = &sim->messages[batch->numbers[i]];
             if (message->idempotency && !message->duplicate && original_of(sim, message))
-                sim_fail(sim, "message %u was taken, although its key was known", message->number);
+                sim_fail(sim, SIM_CHECK_DUPLICATE,
+                         "message %u was taken, although its key was known", message->number);
         }
         sim_log(sim, self->process->name, "confirmed %u messages from sequence %llu", batch->count,
                 (unsigned long long)submitted->answer->first);

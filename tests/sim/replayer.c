@@ -19,8 +19,9 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
     struct sim_replayer *self = self_pointer;
     (void)now;
     if (submitted->status != 0)
-        sim_fail(self->process->sim, "%s: a replay was refused: %.*s", self->process->name,
-                 (int)submitted->answer->text.bytes, submitted->answer->text.data);
+        sim_fail(self->process->sim, SIM_CHECK_CONDUCT, "%s: a replay was refused: %.*s",
+                 self->process->name, (int)submitted->answer->text.bytes,
+                 submitted->answer->text.data);
 }
 
 /* A letter of this stream that may go back: one that did not, or, when `again`, one that did. */

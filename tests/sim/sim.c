@@ -15,17 +15,19 @@ static bool seed_run(uint64_t seed, bool trace)
     sim->trace = trace;
     sim_scenario(sim);
     if (!sim_run(sim, sim->faults_end_ns, NULL) && sim->failure[0] == '\0')
-        sim_fail(sim, "the run ended early");
+        sim_fail(sim, SIM_CHECK_DRAIN, "the run ended early");
     sim_heal(sim);
     if (!sim_run(sim, sim->faults_end_ns + QUIET_NS, sim_settled) && sim->failure[0] == '\0') {
         sim_describe_open(sim, 20);
-        sim_fail(sim, "it did not drain after the faults had ended");
+        sim_check_stuck(sim);
     }
     if (sim->failure[0] == '\0')
         sim_check_end(sim);
     bool good = sim->failure[0] == '\0';
     if (!good)
-        printf("seed %" PRIu64 ": %s\n  replay: sim --seed %" PRIu64 " --trace\n", seed,
+        printf("seed %" PRIu64 ": invariant %u (%s): %s\n  replay: sim --seed %" PRIu64
+               " --trace\n",
+               seed, sim_check_of(sim->failed)->invariant, sim_check_of(sim->failed)->name,
                sim->failure, seed);
     else if (trace)
         printf("seed %" PRIu64
@@ -41,17 +43,25 @@ static bool seed_run(uint64_t seed, bool trace)
 
 static int usage(FILE *out)
 {
-    fputs("usage: sim --seed N [--trace]\n       sim --seeds A..B\n", out);
+    fputs("usage: sim --seed N [--trace]\n       sim --seeds A..B\n       sim --checks\n", out);
     return out == stdout ? 0 : 64;
+}
+
+static int checks_print(void)
+{
+    for (uint32_t i = 0; i < SIM_CHECKS; i++) {
+        const struct sim_check *check = sim_check_of((enum sim_check_name)i);
+        printf("%2u  %-22s %s\n", check->invariant, check->name, check->text);
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"seed", required_argument, NULL, 's'},
-                                            {"seeds", required_argument, NULL, 'S'},
-                                            {"trace", no_argument, NULL, 't'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'S'},
+        {"trace", no_argument, NULL, 't'},      {"checks", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
     uint64_t from = 1, to = 0;
     bool trace = false;
     int option;
@@ -62,6 +72,8 @@ int main(int argc, char **argv)
             continue;
         else if (option == 't')
             trace = true;
+        else if (option == 'c')
+            return checks_print();
         else
             return usage(option == 'h' ? stdout : stderr);
     }

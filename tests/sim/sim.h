@@ -40,6 +40,19 @@ enum sim_kind {
     SIM_REPLAYER
 };
 
+/* What is checked: checks.def. */
+enum sim_check_name {
+#define X(NAME, ...) SIM_CHECK_##NAME,
+#include "checks.def"
+#undef X
+    SIM_CHECKS
+};
+
+struct sim_check {
+    const char *name, *text;
+    uint32_t invariant; /* of the design; 0: promised elsewhere */
+};
+
 struct sim;
 struct sim_process;
 
@@ -141,6 +154,7 @@ struct sim {
     int64_t idle_asked_ns;
     uint32_t crashes, breaks, drains, clock_jumps, pauses;
     char failure[512]; /* the first violation; empty: none */
+    enum sim_check_name failed;
 };
 
 /* world.c */
@@ -160,7 +174,10 @@ int64_t sim_delay(struct sim *sim, int64_t max_ns); /* uniform, at least 1 */
 bool sim_run(struct sim *sim, int64_t until_ns, bool (*done)(struct sim *sim));
 void sim_log(struct sim *sim, const char *who, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A check is violated. Only the first is kept: what follows may follow from it. */
+void sim_fail(struct sim *sim, enum sim_check_name check, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+const struct sim_check *sim_check_of(enum sim_check_name check);
 void sim_world_fini(struct sim *sim);
 /* Make the role of a process that is down; scenario.c knows its configuration. */
 struct weir_role *sim_role_new(struct sim_process *process);
@@ -224,6 +241,8 @@ bool sim_settled(struct sim *sim);
 /* A group that may end messages without a trace outside: its numbers must account for them. */
 bool sim_may_lose(const struct sim *sim, uint32_t group);
 void sim_check_end(struct sim *sim);
+/* It did not drain: say whether something is stuck or gone. */
+void sim_check_stuck(struct sim *sim);
 void sim_describe_open(struct sim *sim, uint32_t most);
 
 /* describe.c, describe_credit.c, describe_relay.c, describe_worker.c */

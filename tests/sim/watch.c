@@ -28,7 +28,7 @@ static void suspect_out(struct sim *sim, const struct weir_control *control,
         weir_message_decode(frames->at[3].data, frames->at[3].size, &view, NULL) == 0)
         message = sim_message_of(sim, view.payload, view.payload_bytes);
     if (!message) {
-        sim_fail(sim, "a suspect goes out in a way that nobody understands");
+        sim_fail(sim, SIM_CHECK_IDENTITY, "a suspect goes out in a way that nobody understands");
         return;
     }
     sim->suspects = weir_realloc(sim->suspects, sim->suspect_count + 1, sizeof *sim->suspects);
@@ -45,8 +45,8 @@ static void check_paused(struct sim_process *process, const struct weir_control 
 {
     const uint32_t group = sim_group_of(process->sim, control->group.data, control->group.bytes);
     if (group < SIM_GROUPS_MAX && process->paused[group] == process->epoch)
-        sim_fail(process->sim, "%s sends messages of %s, which is paused", process->name,
-                 process->sim->groups[group].policy.name);
+        sim_fail(process->sim, SIM_CHECK_PAUSED, "%s sends messages of %s, which is paused",
+                 process->name, process->sim->groups[group].policy.name);
 }
 
 static void go_said(struct sim *sim, const struct weir_lease_ref *lease)

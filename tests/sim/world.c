@@ -25,15 +25,26 @@ void sim_log(struct sim *sim, const char *who, const char *format, ...)
     va_end(arguments);
 }
 
-void sim_fail(struct sim *sim, const char *format, ...)
+const struct sim_check *sim_check_of(enum sim_check_name check)
+{
+    static const struct sim_check checks[] = {
+#define X(NAME, invariant, name, text) {name, text, invariant},
+#include "checks.def"
+#undef X
+    };
+    return &checks[check];
+}
+
+void sim_fail(struct sim *sim, enum sim_check_name check, const char *format, ...)
 {
     if (sim->failure[0] != '\0')
         return;
+    sim->failed = check;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(sim->failure, sizeof sim->failure, format, arguments);
     va_end(arguments);
-    sim_log(sim, "VIOLATION", "%s", sim->failure);
+    sim_log(sim, "VIOLATION", "%s: %s", sim_check_of(check)->name, sim->failure);
 }
 
 void sim_at(struct sim *sim, int64_t delay_ns, struct sim_process *process, sim_call *call,
@@ -346,7 +357,8 @@ static void host_stopped(void *self, int status)
     struct sim_process *process = self;
     sim_log(process->sim, process->name, "stopped, status %d", status);
     if (status != 0)
-        sim_fail(process->sim, "%s stopped with status %d", process->name, status);
+        sim_fail(process->sim, SIM_CHECK_CONDUCT, "%s stopped with status %d", process->name,
+                 status);
     sim_at(process->sim, 1, process, stop_and_return, NULL, 0);
 }
 
@@ -354,7 +366,7 @@ static void host_log(void *self, enum weir_log_level level, const char *text)
 {
     struct sim_process *process = self;
     if (strstr(text, "beyond the credit"))
-        sim_fail(process->sim, "%s: %s", process->name, text);
+        sim_fail(process->sim, SIM_CHECK_CREDIT, "%s: %s", process->name, text);
     if (level <= WEIR_LOG_INFO)
         sim_log(process->sim, process->name, "says: %s", text);
 }
