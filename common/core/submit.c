@@ -215,20 +215,25 @@ static void hand_over(struct weir_submit *self, const struct weir_now *now)
             .number = slot.number,
             .arg = slot.arg,
             .status = answer.verb == WEIR_VERB_OK ? 0 : WEIR_EREFUSED,
-            .answer = &answer};
+            .answer = &answer,
+            .index = &slot.index,
+            .body = &slot.body};
         self->owner.submitted(self->owner.self, &submitted, now);
         weir_control_fini(&answer);
         slot_fini(&slot);
     }
 }
 
-static void answered(struct weir_submit *self, struct slot *slot, struct weir_event *event)
+static void answered(struct weir_submit *self, struct slot *slot, bool taken,
+                     struct weir_event *event)
 {
     slot->answer = event->frames->at[0];
     event->frames->at[0] = WEIR_BYTES_NONE;
-    weir_bytes_drop(&slot->header);
-    weir_bytes_drop(&slot->index);
-    weir_bytes_drop(&slot->body);
+    if (taken) { /* it may wait for those before it, and its owner needs it no more */
+        weir_bytes_drop(&slot->header);
+        weir_bytes_drop(&slot->index);
+        weir_bytes_drop(&slot->body);
+    }
     tell_busy(self, NULL, &event->now);
     hand_over(self, &event->now);
 }
@@ -246,7 +251,7 @@ static void take_ok(struct weir_submit *self, const struct weir_control *control
     for (uint32_t i = 0; i < control->duplicate_count; i++)
         fits = fits && control->duplicates[i].index < slot->count;
     if (fits)
-        answered(self, slot, event);
+        answered(self, slot, true, event);
     else
         complain(self, "an OK does not fit its batch and was ignored", "count or duplicates", 19);
 }
@@ -257,7 +262,7 @@ static void take_refused(struct weir_submit *self, const struct weir_control *co
     if (code_is(control, WEIR_CODE_ORDER)) {
         const uint64_t expected = WEIR_HAS(control, FIRST) ? control->first : slot->number;
         if (expected > slot->number) { /* the server has left it behind: it will never take it */
-            answered(self, slot, event);
+            answered(self, slot, false, event);
             return;
         }
         slot->sent = false;
@@ -268,7 +273,7 @@ static void take_refused(struct weir_submit *self, const struct weir_control *co
         tell_busy(self, control, &event->now);
         pause_for(self, TURNED_AWAY_MS, &event->now);
     } else {
-        answered(self, slot, event);
+        answered(self, slot, false, event);
     }
 }
 
@@ -289,7 +294,7 @@ static void take_message(struct weir_submit *self, struct weir_event *event)
     } else if (slot && control.verb == WEIR_VERB_REFUSED) {
         take_refused(self, &control, slot, event);
     } else if (slot && control.verb == WEIR_VERB_ERROR) {
-        answered(self, slot, event);
+        answered(self, slot, false, event);
     } else if (slot && control.verb == WEIR_VERB_BUSY) {
         slot->sent = false;
         tell_busy(self, &control, &event->now);

@@ -19,6 +19,7 @@ struct weir_submitted {
     void *arg;                         /* as given to weir_submit_send */
     int status;                        /* 0, or WEIR_EREFUSED */
     const struct weir_control *answer; /* OK; else REFUSED or ERROR. Valid during the call */
+    const struct weir_bytes *index, *body; /* of what was refused, as it was sent; likewise */
 };
 
 struct weir_submit_owner {

@@ -110,6 +110,7 @@ struct weir_worker_result {
     uint32_t at; /* message of the lot */
     const uint8_t *message;
     uint32_t message_bytes;
+    bool alone; /* refused in company: is it the one? */
     struct weir_bytes payload;
 };
 

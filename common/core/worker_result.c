@@ -1,6 +1,7 @@
 /* Results on their way on. A message with a result stays held, lease and all, until whoever is next
  * has the result durably; then it is acked. Results that come while others are on their way travel
- * together, in one parcel: a batch of one topic. */
+ * together, in one parcel: a batch of one topic. A parcel that is refused is taken apart, so that
+ * only what is refused by itself is rejected. */
 #include <base/alloc.h>
 #include <base/topic.h>
 #include <core/worker.h>
@@ -19,12 +20,13 @@ struct weir_worker_parcel {
     struct {
         struct weir_worker_lot *lot;
         uint32_t at;
+        uint32_t message_bytes;
+        const uint8_t *message;
     } of[];
 };
 
-void weir_worker_result_add(struct weir_worker *self, struct weir_worker_lot *lot, uint32_t at,
-                            const uint8_t *message, uint32_t message_bytes,
-                            struct weir_bytes *payload)
+/* Takes the payload over. */
+static void queue_push(struct weir_worker *self, const struct weir_worker_result *result)
 {
     if (self->queue_count == self->queue_capacity) {
         uint32_t capacity = self->queue_capacity ? 2 * self->queue_capacity : 64;
@@ -36,15 +38,21 @@ void weir_worker_result_add(struct weir_worker *self, struct weir_worker_lot *lo
         self->queue_head = 0;
         self->queue_capacity = capacity;
     }
-    struct weir_worker_result *result =
-        &self->queue[(self->queue_head + self->queue_count++) % self->queue_capacity];
-    *result = (struct weir_worker_result){.lot = lot,
-                                          .at = at,
-                                          .message = message,
-                                          .message_bytes = message_bytes,
-                                          .payload = *payload};
-    *payload = WEIR_BYTES_NONE;
+    self->queue[(self->queue_head + self->queue_count++) % self->queue_capacity] = *result;
     self->queue_bytes += result->payload.size;
+}
+
+void weir_worker_result_add(struct weir_worker *self, struct weir_worker_lot *lot, uint32_t at,
+                            const uint8_t *message, uint32_t message_bytes,
+                            struct weir_bytes *payload)
+{
+    const struct weir_worker_result result = {.lot = lot,
+                                              .at = at,
+                                              .message = message,
+                                              .message_bytes = message_bytes,
+                                              .payload = *payload};
+    *payload = WEIR_BYTES_NONE;
+    queue_push(self, &result);
 }
 
 static struct weir_worker_result *queue_head(struct weir_worker *self)
@@ -141,7 +149,9 @@ static struct weir_worker_parcel *fill(struct weir_worker *self, struct weir_tex
     while (self->queue_count > 0) {
         struct weir_worker_result *result = queue_head(self);
         struct weir_text other = topic_of(self, result);
-        if (other.bytes != topic.bytes || memcmp(other.data, topic.data, topic.bytes) != 0)
+        const bool alone = result->alone;
+        if (other.bytes != topic.bytes || memcmp(other.data, topic.data, topic.bytes) != 0 ||
+            (alone && parcel->count > 0))
             break;
         struct weir_error error = {0};
         int rc = add(self, result, builder, &error);
@@ -149,6 +159,8 @@ static struct weir_worker_parcel *fill(struct weir_worker *self, struct weir_tex
             break;
         if (rc == 0) {
             parcel->of[parcel->count].lot = result->lot;
+            parcel->of[parcel->count].message = result->message;
+            parcel->of[parcel->count].message_bytes = result->message_bytes;
             parcel->of[parcel->count++].at = result->at;
             parcel->bytes += result->payload.size;
         } else {
@@ -156,6 +168,8 @@ static struct weir_worker_parcel *fill(struct weir_worker *self, struct weir_tex
             end_message(self, result->lot, result->at, WEIR_REJECT, error.text);
         }
         queue_pop(self);
+        if (alone)
+            break;
     }
     return parcel;
 }
@@ -200,6 +214,29 @@ static void parcel_destroy(struct weir_worker *self, struct weir_worker_parcel *
     free(parcel);
 }
 
+/* One of them may be what is refused, and the others innocent: each is sent again, alone. */
+static void take_apart(struct weir_worker *self, const struct weir_worker_parcel *parcel,
+                       const struct weir_submitted *submitted)
+{
+    const uint32_t width = (uint32_t)(submitted->index->size / parcel->count);
+    size_t offset = 0;
+    for (uint32_t i = 0; i < parcel->count; i++) {
+        const uint32_t length = weir_index_length(submitted->index, width, i);
+        struct weir_message_view sent;
+        const int rc = weir_message_decode(submitted->body->data + offset, length, &sent, NULL);
+        WEIR_ASSERT(rc == 0); /* it was packed here */
+        const size_t at = (size_t)((const uint8_t *)sent.payload - submitted->body->data);
+        queue_push(self, &(struct weir_worker_result){
+                             .lot = parcel->of[i].lot,
+                             .at = parcel->of[i].at,
+                             .message = parcel->of[i].message,
+                             .message_bytes = parcel->of[i].message_bytes,
+                             .alone = true,
+                             .payload = weir_bytes_cut(submitted->body, at, sent.payload_bytes)});
+        offset += length;
+    }
+}
+
 static void on_submitted(void *arg, const struct weir_submitted *submitted,
                          const struct weir_now *now)
 {
@@ -209,6 +246,10 @@ static void on_submitted(void *arg, const struct weir_submitted *submitted,
     (void)now;
     if (submitted->status == 0) {
         self->counts.results += parcel->count;
+    } else if (parcel->count > 1) {
+        take_apart(self, parcel, submitted);
+        parcel_destroy(self, parcel);
+        return;
     } else {
         const struct weir_text *code = &submitted->answer->code, *why = &submitted->answer->text;
         snprintf(text, sizeof text, "the result was refused (%.*s): %.*s",

@@ -253,17 +253,81 @@ static void busy_stops_the_asking(void **state)
     worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
 }
 
+static void refuse(struct worker *self, uint64_t number)
+{
+    struct weir_control refused = {.verb = WEIR_VERB_REFUSED};
+    WEIR_SET(&refused, number, NUMBER, number);
+    WEIR_SET(&refused, code, CODE, weir_text_of(WEIR_CODE_LIMIT));
+    WEIR_SET(&refused, text, TEXT, weir_text_of("no topic mail here"));
+    worker_feed(self, WEIR_PORT_TO, &refused);
+}
+
+/* The payload of the next PUT, which must be of one message. */
+static void expect_alone(struct worker *self, uint64_t number, const char *payload, const char *key)
+{
+    struct weir_batch_header header;
+    struct weir_message_view message;
+    const struct said *said = expect_put(self, 1, &header);
+    assert_int_equal(header.number, number);
+    assert_int_equal(
+        weir_message_decode(said->frames.at[3].data, said->frames.at[3].size, &message, NULL), 0);
+    assert_int_equal(message.payload_bytes, strlen(payload));
+    assert_memory_equal(message.payload, payload, strlen(payload));
+    assert_int_equal(message.key_bytes, key ? strlen(key) : 0);
+    if (key)
+        assert_memory_equal(message.key, key, strlen(key));
+}
+
+/* Only what is refused by itself is rejected; what travelled with it is not. */
+static void a_refused_batch_is_taken_apart(void **state)
+{
+    struct worker *self = *state;
+    struct weir_batch_header header;
+    self->config.concurrency = 5;
+    up(self);
+    deliver(self, 1, 5);
+    static const char *const results[] = {"first", "second", "bad", "", "good"};
+    for (uint32_t i = 0; i < 5; i++)
+        done(self, i, results[i]);
+    expect_alone(self, 1, "first", "k0");
+    expect_alone(self, 2, "second", "k1");
+    answer(self, 1, 1);
+    expect_put(self, 3, &header);
+    refuse(self, 3);
+    answer(self, 2, 1);
+    self->script->said_seen = 0;
+    worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+    worker_expect_ack(self, 1, 1, 1, WEIR_DONE);
+    assert_null(script_find(self->script, WEIR_VERB_ACK));
+    assert_int_equal(worker_stat(self, "results_waiting"), 3);
+    self->script->said_seen = 0;
+    expect_put(self, 1, &header);
+    expect_put(self, 1, &header);
+    expect_put(self, 3, &header);
+    expect_alone(self, 4, "bad", NULL);
+    expect_alone(self, 5, "", "k3");
+    script_skip(self->script);
+    const uint32_t said = self->script->said_seen;
+    refuse(self, 4);
+    expect_alone(self, 6, "good", "k4");
+    self->script->said_seen = said;
+    worker_expect_ack(self, 1, 2, 1, WEIR_REJECT);
+    answer(self, 5, 1);
+    worker_expect_ack(self, 1, 3, 1, WEIR_DONE);
+    answer(self, 6, 1);
+    worker_expect_ack(self, 1, 4, 1, WEIR_DONE);
+    assert_int_equal(worker_stat(self, "results_refused"), 1);
+    assert_int_equal(worker_stat(self, "results_waiting"), 0);
+    assert_int_equal(worker_stat(self, "held"), 0);
+}
+
 static void a_refused_result_rejects_its_message(void **state)
 {
     struct worker *self = *state;
     up(self);
     deliver(self, 1, 1);
     done(self, 0, "r");
-    struct weir_control refused = {.verb = WEIR_VERB_REFUSED};
-    WEIR_SET(&refused, number, NUMBER, 1);
-    WEIR_SET(&refused, code, CODE, weir_text_of(WEIR_CODE_LIMIT));
-    WEIR_SET(&refused, text, TEXT, weir_text_of("no topic mail here"));
-    worker_feed(self, WEIR_PORT_TO, &refused);
+    refuse(self, 1);
     const struct said *ack = worker_expect_ack(self, 1, 0, 1, WEIR_REJECT);
     static const char text[] = "the result was refused (limit): no topic mail here";
     assert_int_equal(ack->control.acks[0].error_bytes, sizeof text - 1);
@@ -362,6 +426,7 @@ int main(void)
         TEST(no_work_is_asked_for_before_the_sink_is_there),
         TEST(while_the_sink_is_away_results_are_kept),
         TEST(busy_stops_the_asking),
+        TEST(a_refused_batch_is_taken_apart),
         TEST(a_refused_result_rejects_its_message),
         TEST(a_result_that_is_too_large_rejects_its_message),
         TEST(a_result_outlives_its_lease),
