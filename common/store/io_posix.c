@@ -1,11 +1,11 @@
 #include "io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static int posix_open(const struct weir_io *io, const char *path, int flags)
@@ -61,6 +61,46 @@ static int posix_unlink(const struct weir_io *io, const char *path)
     return unlink(path);
 }
 
+static void posix_close(const struct weir_io *io, int fd)
+{
+    (void)io;
+    close(fd);
+}
+
+static int posix_stat(const struct weir_io *io, const char *path, struct stat *status)
+{
+    (void)io;
+    return stat(path, status);
+}
+
+static int posix_mkdir(const struct weir_io *io, const char *path)
+{
+    (void)io;
+    return mkdir(path, 0700);
+}
+
+static int posix_list(const struct weir_io *io, const char *path,
+                      void (*each)(void *arg, const char *name), void *arg)
+{
+    DIR *directory = opendir(path);
+    struct dirent *entry;
+    int number;
+
+    (void)io;
+    if (directory == NULL)
+        return -1;
+    errno = 0;
+    while ((entry = readdir(directory)) != NULL) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            each(arg, entry->d_name);
+        errno = 0;
+    }
+    number = errno;
+    closedir(directory);
+    errno = number;
+    return number == 0 ? 0 : -1;
+}
+
 const struct weir_io weir_io_posix = {
     .open = posix_open,
     .pread = posix_pread,
@@ -70,6 +110,10 @@ const struct weir_io weir_io_posix = {
     .allocate = posix_allocate,
     .rename = posix_rename,
     .unlink = posix_unlink,
+    .close = posix_close,
+    .stat = posix_stat,
+    .mkdir = posix_mkdir,
+    .list = posix_list,
 };
 
 int weir_io_read(const struct weir_io *io, int fd, void *data, size_t size, uint64_t offset)
@@ -126,14 +170,14 @@ int weir_io_sync_directory(const struct weir_io *io, const char *path)
         return -1;
     status = io->fsync(io, fd);
     number = errno;
-    close(fd);
+    io->close(io, fd);
     errno = number;
     return status;
 }
 
-int weir_io_make_directory(const char *path, struct weir_error *error)
+int weir_io_make_directory(const struct weir_io *io, const char *path, struct weir_error *error)
 {
-    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+    if (io->mkdir(io, path) == 0 || errno == EEXIST)
         return 0;
     return weir_io_error(error, errno, "make the directory", path);
 }

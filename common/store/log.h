@@ -98,7 +98,7 @@ struct weir_log {
 char *weir_log_segment_path(const struct weir_log *log, uint64_t first);
 char *weir_log_spare_path(const struct weir_log *log, uint64_t number);
 struct weir_segment *weir_segment_new(uint64_t first, uint64_t bytes, uint32_t salt);
-void weir_segment_destroy(struct weir_segment **self);
+void weir_segment_destroy(const struct weir_log *log, struct weir_segment **self);
 void weir_segment_add_place(struct weir_segment *segment, uint64_t sequence, uint64_t offset);
 void weir_segment_add_hole(struct weir_segment *segment, uint64_t from, uint64_t to);
 /* Where the hole at `offset` ends; `offset` itself when there is none. */
@@ -138,7 +138,7 @@ struct weir_listing {
 };
 
 /* Whether a spool's directory has segments of a log. */
-bool weir_log_exists(const char *spool_directory);
+bool weir_log_exists(const struct weir_io *io, const char *spool_directory);
 /* List the segments, adopt spares, remove what a crash left unfinished. WEIR_EIO. */
 int weir_log_list(struct weir_log *log, struct weir_listing *listing, struct weir_error *error);
 /* Open a segment and check its header. WEIR_EINVAL: another version. WEIR_EDAMAGED: the header is

@@ -5,14 +5,11 @@
 #include <base/alloc.h>
 #include <base/log.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static bool parse_segment_name(const char *name, uint64_t *first)
 {
@@ -60,7 +57,8 @@ static void adopt_spare(struct weir_log *log, const char *name, uint64_t number)
 {
     char *path = weir_asprintf("%s/%s", log->directory, name);
     struct stat status;
-    bool fits = stat(path, &status) == 0 && (uint64_t)status.st_size == log->segment_bytes;
+    bool fits = log->io->stat(log->io, path, &status) == 0 &&
+                (uint64_t)status.st_size == log->segment_bytes;
 
     if (fits && log->spare_count < WEIR_SPARE_SEGMENTS_MAX)
         weir_log_add_spare(log, number);
@@ -76,43 +74,52 @@ static int compare_firsts(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-bool weir_log_exists(const char *spool_directory)
+static void see_segment(void *arg, const char *name)
+{
+    bool *seen = arg;
+    uint64_t number;
+
+    *seen = *seen || parse_segment_name(name, &number);
+}
+
+bool weir_log_exists(const struct weir_io *io, const char *spool_directory)
 {
     char *path = weir_asprintf("%s/log", spool_directory);
-    DIR *directory = opendir(path);
-    struct dirent *entry;
-    uint64_t number;
-    bool exists = false;
+    bool seen = false;
 
+    io->list(io, path, see_segment, &seen);
     free(path);
-    if (directory == NULL)
-        return false;
-    while (!exists && (entry = readdir(directory)) != NULL)
-        exists = parse_segment_name(entry->d_name, &number);
-    closedir(directory);
-    return exists;
+    return seen;
+}
+
+struct listing_log {
+    struct weir_log *log;
+    struct weir_listing *listing;
+};
+
+static void take_name(void *arg, const char *name)
+{
+    struct listing_log *both = arg;
+    struct weir_listing *listing = both->listing;
+    uint64_t number;
+
+    if (parse_segment_name(name, &number)) {
+        listing->firsts =
+            weir_realloc(listing->firsts, listing->count + 1, sizeof *listing->firsts);
+        listing->firsts[listing->count++] = number;
+    } else if (parse_spare_name(name, &number)) {
+        adopt_spare(both->log, name, number);
+    } else if (is_unfinished(name)) {
+        remove_file(both->log, name);
+    }
 }
 
 int weir_log_list(struct weir_log *log, struct weir_listing *listing, struct weir_error *error)
 {
-    DIR *directory = opendir(log->directory);
-    struct dirent *entry;
-    uint64_t number;
+    struct listing_log both = {log, listing};
 
-    if (directory == NULL)
+    if (log->io->list(log->io, log->directory, take_name, &both) != 0)
         return weir_io_error(error, errno, "list", log->directory);
-    while ((entry = readdir(directory)) != NULL) {
-        if (parse_segment_name(entry->d_name, &number)) {
-            listing->firsts =
-                weir_realloc(listing->firsts, listing->count + 1, sizeof *listing->firsts);
-            listing->firsts[listing->count++] = number;
-        } else if (parse_spare_name(entry->d_name, &number)) {
-            adopt_spare(log, entry->d_name, number);
-        } else if (is_unfinished(entry->d_name)) {
-            remove_file(log, entry->d_name);
-        }
-    }
-    closedir(directory);
     if (listing->count > 1)
         qsort(listing->firsts, listing->count, sizeof *listing->firsts, compare_firsts);
     return 0;
@@ -154,7 +161,7 @@ int weir_log_open_segment(const struct weir_log *log, uint64_t first,
     struct stat file;
     int status;
 
-    if (fd < 0 || fstat(fd, &file) != 0) {
+    if (fd < 0 || log->io->stat(log->io, path, &file) != 0) {
         status = weir_io_error(error, errno, "open", path);
         goto cleanup;
     }
@@ -171,7 +178,7 @@ int weir_log_open_segment(const struct weir_log *log, uint64_t first,
     fd = -1;
 cleanup:
     if (fd >= 0)
-        close(fd);
+        log->io->close(log->io, fd);
     free(page);
     free(path);
     return status;

@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define WALK_STEP_BYTES 16384u
 
@@ -80,7 +79,7 @@ static void close_one(struct weir_log *log)
             oldest = segment;
     }
     if (open >= WEIR_OPEN_SEGMENTS_MAX && oldest != NULL) {
-        close(oldest->fd);
+        log->io->close(log->io, oldest->fd);
         oldest->fd = -1;
     }
 }

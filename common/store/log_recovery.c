@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define SCAN_STEP_BYTES (1u << 20)
 #define DAMAGE_REPORTED_MAX 20u
@@ -156,12 +155,13 @@ static int copy_range(struct recovery *recovery, uint64_t from, uint64_t to, int
 static int keep_aside(struct recovery *recovery, const struct bad_place *bad, const char *path)
 {
     const struct weir_io *io = recovery->log->io;
-    int status = weir_io_make_directory(recovery->log->damaged, recovery->error);
+    int status = weir_io_make_directory(io, recovery->log->damaged, recovery->error);
+    struct stat there;
     int fd;
 
     if (status != 0)
         return status;
-    if (access(path, F_OK) == 0)
+    if (io->stat(io, path, &there) == 0)
         return 0; /* from an earlier start */
     fd = io->open(io, path, O_WRONLY | O_CREAT | O_TRUNC);
     if (fd < 0)
@@ -170,7 +170,7 @@ static int keep_aside(struct recovery *recovery, const struct bad_place *bad, co
         status = weir_io_error(recovery->error, errno, "keep damaged bytes in", path);
         io->unlink(io, path);
     }
-    close(fd);
+    io->close(io, fd);
     if (status == 0 && weir_io_sync_directory(io, recovery->log->damaged) != 0)
         status = weir_io_error(recovery->error, errno, "sync", recovery->log->damaged);
     return status;
@@ -360,15 +360,15 @@ static int secure_uncertified(struct recovery *recovery)
         return status;
     status = copy_records(recovery, offset);
     if (status != 0) {
-        weir_segment_destroy(&log->active);
+        weir_segment_destroy(log, &log->active);
         return status;
     }
     old->end = offset;
     old->last = before;
-    close(old->fd);
+    log->io->close(log->io, old->fd);
     old->fd = -1;
     if (replaces)
-        weir_segment_destroy(&recovery->segment);
+        weir_segment_destroy(recovery->log, &recovery->segment);
     else
         weir_log_add_segment(log, old);
     recovery->segment = NULL;
@@ -418,7 +418,7 @@ static int take_segment(struct recovery *recovery, uint32_t at)
     status = judge(recovery, limit, &cut);
     if (status != 0)
         return status;
-    close(recovery->segment->fd);
+    recovery->log->io->close(recovery->log->io, recovery->segment->fd);
     recovery->segment->fd = -1;
     weir_log_add_segment(recovery->log, recovery->segment);
     recovery->segment = NULL;
@@ -454,9 +454,9 @@ static int take_segments(struct recovery *recovery)
             status = take_segment(recovery, i);
     }
     if (ahead != NULL)
-        weir_segment_destroy(&ahead);
+        weir_segment_destroy(recovery->log, &ahead);
     if (recovery->segment != NULL)
-        weir_segment_destroy(&recovery->segment);
+        weir_segment_destroy(recovery->log, &recovery->segment);
     return status;
 }
 
@@ -518,7 +518,7 @@ int weir_log_open(const struct weir_log_config *config, uint64_t absorbed, uint6
     int status;
 
     weir_window_init(&recovery.window, config->io, SCAN_STEP_BYTES);
-    status = weir_io_make_directory(log->directory, error);
+    status = weir_io_make_directory(log->io, log->directory, error);
     if (status == 0)
         status = weir_log_list(log, &recovery.listing, error);
     if (status == 0)

@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 char *weir_log_segment_path(const struct weir_log *log, uint64_t first)
 {
@@ -34,13 +33,13 @@ struct weir_segment *weir_segment_new(uint64_t first, uint64_t bytes, uint32_t s
     return segment;
 }
 
-void weir_segment_destroy(struct weir_segment **self)
+void weir_segment_destroy(const struct weir_log *log, struct weir_segment **self)
 {
     struct weir_segment *segment = *self;
 
     *self = NULL;
     if (segment->fd >= 0)
-        close(segment->fd);
+        log->io->close(log->io, segment->fd);
     free(segment->places);
     free(segment->holes);
     free(segment);
@@ -212,7 +211,7 @@ static void retire(struct weir_log *log, struct weir_segment *segment)
     pthread_mutex_lock(&log->lock);
     log->segments_bytes -= segment->bytes;
     pthread_mutex_unlock(&log->lock);
-    weir_segment_destroy(&segment);
+    weir_segment_destroy(log, &segment);
     free(path);
 }
 

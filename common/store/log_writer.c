@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define IOV_MAX_WRITE 1024 /* Linux's UIO_MAXIOV */
 #define IOV_PER_RECORD 6   /* header, skips, three frames, padding */
@@ -207,7 +206,7 @@ static int make_file(struct weir_log *log, const char *path, uint64_t bytes, int
     if (log->io->allocate(log->io, *fd, bytes) == 0)
         return 0;
     status = weir_io_error(error, errno, "allocate the blocks of", path);
-    close(*fd);
+    log->io->close(log->io, *fd);
     log->io->unlink(log->io, path);
     return status;
 }
@@ -268,7 +267,7 @@ int weir_log_begin_segment(struct weir_log *log, uint64_t first, uint64_t bytes,
     weir_segment_header_encode(&header, page);
     if (weir_io_write(log->io, fd, &iov, 1, 0) != 0 || log->io->fsync(log->io, fd) != 0) {
         status = weir_io_error(error, errno, "write the header of", path);
-        close(fd);
+        log->io->close(log->io, fd);
         log->io->unlink(log->io, path);
         goto cleanup;
     }
@@ -304,7 +303,7 @@ int weir_log_publish_segment(struct weir_log *log, struct weir_error *error)
     if (status == 0)
         weir_log_add_segment(log, log->active);
     else
-        weir_segment_destroy(&log->active);
+        weir_segment_destroy(log, &log->active);
     free(from);
     free(to);
     return status;
@@ -322,7 +321,7 @@ static void close_written(struct weir_log *log, struct weir_segment *segment)
 {
     pthread_mutex_lock(&log->lock);
     if (segment->pins == 0) {
-        close(segment->fd);
+        log->io->close(log->io, segment->fd);
         segment->fd = -1;
     }
     pthread_mutex_unlock(&log->lock);
@@ -483,7 +482,7 @@ void weir_log_abandon(struct weir_log **self)
         return;
     *self = NULL;
     for (uint32_t i = 0; i < log->segment_count; i++)
-        weir_segment_destroy(&log->segments[i]);
+        weir_segment_destroy(log, &log->segments[i]);
     free(log->segments);
     if (log->gather != NULL)
         forget_gathered(log->gather);

@@ -8,8 +8,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const char reserve_text[] = "weir reserve 1\n";
 
@@ -31,7 +29,7 @@ struct weir_reserve *weir_reserve_new(const struct weir_io *io, const char *dire
     reserve->path = weir_asprintf("%s/reserve", directory);
     reserve->bytes = bytes;
     pthread_mutex_init(&reserve->lock, NULL);
-    reserve->held = stat(reserve->path, &file) == 0 && (uint64_t)file.st_size == bytes &&
+    reserve->held = io->stat(io, reserve->path, &file) == 0 && (uint64_t)file.st_size == bytes &&
                     (uint64_t)file.st_blocks * 512 >= bytes;
     return reserve;
 }
@@ -58,7 +56,7 @@ static bool allocate(struct weir_reserve *reserve)
         return false;
     taken = reserve->io->allocate(reserve->io, fd, reserve->bytes) == 0 &&
             weir_io_write(reserve->io, fd, &iov, 1, 0) == 0;
-    close(fd);
+    reserve->io->close(reserve->io, fd);
     if (!taken)
         reserve->io->unlink(reserve->io, reserve->path);
     return taken;

@@ -117,13 +117,13 @@ static int make_directories(const struct weir_io *io, const char *directory,
 
         if (next != NULL)
             *next = '\0';
-        if (stat(path, &there) != 0) {
+        if (io->stat(io, path, &there) != 0) {
             char *parent = weir_strdup(path);
             char *cut = strrchr(parent, '/');
 
             if (cut != NULL)
                 cut[cut == parent] = '\0';
-            status = weir_io_make_directory(path, error);
+            status = weir_io_make_directory(io, path, error);
             if (status == 0 && weir_io_sync_directory(io, cut != NULL ? parent : ".") != 0)
                 status = weir_io_error(error, errno, "sync the directory above", path);
             free(parent);
@@ -160,13 +160,14 @@ static uint64_t reserve_bytes(const struct weir_spool_config *config)
 
 /* A log whose state is gone must not get a new one: what was done would be unknown, and SQLite
  * would throw away a WAL that may still hold it all. */
-static int check_state_is_there(const char *directory, struct weir_error *error)
+static int check_state_is_there(const struct weir_io *io, const char *directory,
+                                struct weir_error *error)
 {
     char *path = weir_asprintf("%s/state.db", directory);
     struct stat file;
     int status = 0;
 
-    if ((stat(path, &file) != 0 || file.st_size == 0) && weir_log_exists(directory))
+    if ((io->stat(io, path, &file) != 0 || file.st_size == 0) && weir_log_exists(io, directory))
         status = weir_error_set(error, WEIR_EDAMAGED,
                                 "%s is gone or empty, but there are messages in %s/log: put it "
                                 "back, and what was beside it (state.db-wal), or move the spool "
@@ -225,7 +226,7 @@ static int open_parts(struct weir_spool *spool, const struct weir_spool_config *
     if (status != 0)
         return status;
     spool->reserve = weir_reserve_new(io, config->directory, reserve_bytes(config));
-    status = check_state_is_there(config->directory, error);
+    status = check_state_is_there(io, config->directory, error);
     if (status == 0)
         status = open_state(spool, config, recovered, error);
     if (status == 0)

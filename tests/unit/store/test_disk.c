@@ -261,7 +261,11 @@ void test_disk_init(struct test_disk *disk)
                                 .fsync = disk_fsync,
                                 .allocate = disk_allocate,
                                 .rename = disk_rename,
-                                .unlink = disk_unlink};
+                                .unlink = disk_unlink,
+                                .close = weir_io_posix.close,
+                                .stat = weir_io_posix.stat,
+                                .mkdir = weir_io_posix.mkdir,
+                                .list = weir_io_posix.list};
     pthread_mutex_init(&disk->lock, NULL);
     sem_init(&disk->sync_begun, 0, 0);
     sem_init(&disk->sync_may_go_on, 0, 0);
