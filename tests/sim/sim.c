@@ -6,24 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define QUIET_NS (INT64_C(4000) * WEIR_NS_PER_S)
-
 static bool seed_run(uint64_t seed, bool trace)
 {
     struct sim *sim = weir_zalloc(1, sizeof *sim);
     sim->seed = seed;
     sim->trace = trace;
-    sim_scenario(sim);
-    if (!sim_run(sim, sim->faults_end_ns, NULL) && sim->failure[0] == '\0')
-        sim_fail(sim, SIM_CHECK_DRAIN, "the run ended early");
-    sim_heal(sim);
-    if (!sim_run(sim, sim->faults_end_ns + QUIET_NS, sim_settled) && sim->failure[0] == '\0') {
-        sim_describe_open(sim, 20);
-        sim_check_stuck(sim);
-    }
-    if (sim->failure[0] == '\0')
-        sim_check_end(sim);
-    bool good = sim->failure[0] == '\0';
+    bool good = sim_play(sim);
     if (!good)
         printf("seed %" PRIu64 ": invariant %u (%s): %s\n  replay: sim --seed %" PRIu64
                " --trace\n",

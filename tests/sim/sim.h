@@ -2,6 +2,7 @@
  * with a network that delays and loses connections and processes that crash and come back.
  * Everything that happens follows from the seed.
  *
+ *   run.c       one seed, from the first event to the last check
  *   world.c     time, processes, the network, the hosts
  *   disk.c      what the holders' storage keeps
  *   handlers.c  workers' handlers and what they do to each message
@@ -156,6 +157,10 @@ struct sim {
     char failure[512]; /* the first violation; empty: none */
     enum sim_check_name failed;
 };
+
+/* run.c */
+/* Run the seed; true: nothing was violated. To be followed by sim_world_fini. */
+bool sim_play(struct sim *sim);
 
 /* world.c */
 typedef void sim_call(struct sim *sim, struct sim_process *process, void *arg, uint64_t number);
