@@ -75,7 +75,7 @@
 #define WEIR_STORE_REQUESTS_MAX 4096u
 #define WEIR_QUERY_BYTES_MAX (16u << 20)  /* payloads and histories in one QUERY's answer */
 #define WEIR_SEGMENT_BYTES (64u << 20)    /* of the log */
-#define WEIR_SEGMENT_BYTES_MIN (1u << 16) /* where tests or a small `max` ask for less */
+#define WEIR_SEGMENT_BYTES_MIN (1u << 13) /* where tests or a small `max` ask for less */
 #define WEIR_SPOOL_BYTES_MIN (2u << 20)   /* the least `max` of a spool */
 #define WEIR_SPARE_SEGMENTS_MAX 4u        /* freed ones kept for reuse */
 #define WEIR_OPEN_SEGMENTS_MAX 8u         /* files that reading keeps open */

@@ -81,7 +81,8 @@ static void spool_destroy(struct weir_store *store)
 {
     struct weir_spool *spool = from_store(store);
 
-    weir_spool_stop(spool);
+    if (spool->threads)
+        weir_spool_stop(spool);
     release(spool);
 }
 
@@ -245,7 +246,25 @@ static int open_parts(struct weir_spool *spool, const struct weir_spool_config *
     spool->reader = weir_log_reader_new(spool->log);
     weir_spool_measure(spool);
     recovered->used_bytes = weir_log_used_bytes(spool->log);
-    return weir_spool_start(spool, error);
+    return 0;
+}
+
+int weir_spool_open_quiet(const struct weir_spool_config *config, const struct weir_io *io,
+                          struct weir_spool **self, struct weir_recovered **recovered,
+                          struct weir_error *error)
+{
+    struct weir_spool *spool = spool_new(config->fsync);
+    struct weir_recovered *found = weir_zalloc(1, sizeof *found);
+    int status = open_parts(spool, config, io, found, error);
+
+    if (status != 0) {
+        release(spool);
+        weir_recovered_destroy(&found);
+        return status;
+    }
+    *self = spool;
+    *recovered = found;
+    return 0;
 }
 
 int weir_spool_open_with(const struct weir_spool_config *config, const struct weir_io *io,
@@ -253,7 +272,6 @@ int weir_spool_open_with(const struct weir_spool_config *config, const struct we
                          struct weir_error *error)
 {
     struct weir_spool *spool;
-    struct weir_recovered *found;
     struct weir_error ignored;
     int status;
 
@@ -263,16 +281,17 @@ int weir_spool_open_with(const struct weir_spool_config *config, const struct we
         return weir_error_set(
             error, WEIR_EINVAL, "%s: a spool's max must be at least %u bytes, not %llu",
             config->directory, WEIR_SPOOL_BYTES_MIN, (unsigned long long)config->bytes_max);
-    spool = spool_new(config->fsync);
-    found = weir_zalloc(1, sizeof *found);
-    status = open_parts(spool, config, io, found, error);
+    status = weir_spool_open_quiet(config, io, &spool, recovered, error);
+    if (status != 0)
+        return status;
+    status = weir_spool_start(spool, error);
     if (status != 0) {
         release(spool);
-        weir_recovered_destroy(&found);
+        weir_recovered_destroy(recovered);
         return status;
     }
+    spool->threads = true;
     *store = &spool->store;
-    *recovered = found;
     return 0;
 }
 

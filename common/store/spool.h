@@ -20,6 +20,7 @@ struct weir_spool {
     struct weir_task_queue states;
     struct weir_task_queue reads;
     struct weir_done_queue done;
+    bool threads; /* they run */
     pthread_t log_thread, state_thread, read_thread;
     /* Once something is wrong with the storage, all threads refuse alike. */
     pthread_mutex_t failure_lock;
@@ -39,7 +40,26 @@ int weir_spool_open_with(const struct weir_spool_config *config, const struct we
                          struct weir_store **store, struct weir_recovered **recovered,
                          struct weir_error *error);
 
-/* Start and end the threads (spool_threads.c). Ending finishes what was handed over. */
+/* As weir_spool_open_with, but without threads, and `bytes_max` may be tiny: whoever opens it takes
+ * what was submitted from the three queues and serves it. What is still in them when the store is
+ * destroyed is forgotten. */
+int weir_spool_open_quiet(const struct weir_spool_config *config, const struct weir_io *io,
+                          struct weir_spool **self, struct weir_recovered **recovered,
+                          struct weir_error *error);
+
+/* --- spool_serve.c: a turn of each thread, with the chain of tasks it has taken (or NULL) ----- */
+
+/* APPENDs, and TRIMs that the state thread passed on: one write and one sync where that will do. */
+void weir_spool_serve_appends(struct weir_spool *spool, struct weir_task *tasks);
+/* fsync: interval. To be called after each turn of the log writer. */
+void weir_spool_sync_when_due(struct weir_spool *spool);
+/* APPLY, QUERY, TRIM. A TRIM may end up in `appends`. */
+void weir_spool_serve_states(struct weir_spool *spool, struct weir_task *tasks);
+void weir_spool_serve_reads(struct weir_spool *spool, struct weir_task *tasks);
+
+/* --- spool_threads.c ------------------------------------------------------------------------ */
+
+/* Start and end the threads. Ending finishes what was handed over. */
 int weir_spool_start(struct weir_spool *spool, struct weir_error *error);
 void weir_spool_stop(struct weir_spool *spool);
 /* Tell the log how much of the disk the other files take. */
