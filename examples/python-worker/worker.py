@@ -15,13 +15,14 @@ def handle(topic, payload, key, headers):
 
 GROUP, WORKER, now = sys.argv[2], secrets.randbits(63) + 1, time.monotonic
 server = zmq.Context.instance().socket(zmq.DEALER)
-my = SimpleNamespace(job=None, running=False, messages=0, bytes=0, every=2, beat=0, ready=0, heard=now())
+my = SimpleNamespace(job=None, running=False, session=False, messages=0, bytes=0, every=2, beat=0, ready=0, heard=now())
 
 def say(verb, **fields):  # 2
     server.send(msgpack.packb([verb, fields]))
 
 def ready():  # 5.1: begin a session, and say what is held
-    my.ready = my.heard = now()
+    my.session, my.ready = False, now()
+    my.heard = my.ready
     say("READY", version=1, role="worker", name="python", worker=WORKER, leases=[my.job.lease] if my.job else [])
 
 def beat():  # 5.6: the serial is the time in ms, so the echo says by itself when the beat was sent
@@ -32,7 +33,8 @@ def beat():  # 5.6: the serial is the time in ms, so the echo says by itself whe
     credit()
 
 def credit():
-    say("CREDIT", group=GROUP, messages=my.messages + (not my.job), bytes=my.bytes + (1 << 20))  # 5.3: one more
+    if my.session:  # what is left of an old session's credit must not count in the next
+        say("CREDIT", group=GROUP, messages=my.messages + (not my.job), bytes=my.bytes + (1 << 20))  # 5.3: one more
 
 def deliver(fields, header, index, body):  # 5.4
     first, _, sequence, time_ms, attempt, death, *_ = fields["slices"][0]
@@ -53,7 +55,7 @@ def pump(ms=0):
             continue
         (verb, fields), my.heard, job, ms = msgpack.unpackb(control), now(), my.job, 0
         if verb == "WELCOME":  # credit begins at zero
-            my.messages, my.bytes, my.every = 0, 0, fields["heartbeat_ms"] / 1000
+            my.session, my.messages, my.bytes, my.every = True, 0, 0, fields["heartbeat_ms"] / 1000
             beat()
         elif verb == "DELIVER":
             deliver(fields, *frames)

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""examples/python-worker against a server and a sink that this test plays. Every frame that the worker sends must also pass
-Weir's own decoder. Usage: test_worker.py CODEC-PEER WORKER.PY PRODUCER.PY"""
-import hashlib, json, signal, struct, subprocess, sys, unittest
+"""The programs of examples/python-worker against a server and a sink that this test plays. Every frame that they send must also
+pass Weir's own decoder. Usage: test_worker.py CODEC-PEER DIRECTORY-OF-THE-PROGRAMS"""
+import hashlib, json, os, signal, struct, subprocess, sys, unittest
 import msgpack, zmq
 
-PEER, WORKER, PRODUCER = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
+PEER, PROGRAMS = sys.argv.pop(1), sys.argv.pop(1)
 PYTHON = "/usr/bin/python3"
 INCARNATION, LIMIT_MS = 0x1122334455660007, 20000
 ONE = [[INCARNATION, 5, 0, 1]]
@@ -50,7 +50,9 @@ def batch(payload):
     return header, struct.pack("<I", len(body)) + hashlib.sha256(b"user-2").digest()[:8], body
 
 
-class Worker(unittest.TestCase):
+class Worker:
+    """What the protocol asks of any worker."""
+
     def setUp(self):
         self.codec = subprocess.Popen([PEER, "read"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.server, self.sink = Port(self.codec), Port(self.codec)
@@ -66,7 +68,7 @@ class Worker(unittest.TestCase):
         self.sink.socket.close()
 
     def start(self, results=True):
-        self.worker = subprocess.Popen([PYTHON, WORKER, self.server.endpoint, "email"] + [self.sink.endpoint] * results)
+        self.worker = subprocess.Popen([PYTHON, os.path.join(PROGRAMS, self.program), self.server.endpoint, "email"] + [self.sink.endpoint] * results)
         ready, _ = self.server.expect("READY", role="worker", version=1)
         self.assertGreater(ready["worker"], 0)
         self.number = ready["worker"]
@@ -135,20 +137,59 @@ class Worker(unittest.TestCase):
         self.deliver(payload="a str, which handle() cannot add to bytes")
         self.assertIn("TypeError", self.acked(1)[6])
 
+    def test_a_suspect_is_not_started_before_go(self):
+        self.start()
+        self.deliver(alone=True)
+        self.server.expect("BEGIN", leases=ONE, worker=self.number)
+        self.server.say("GO", leases=[[INCARNATION, 4, 0, 1]], worker=self.number)  # late, for the one before
+        for _ in range(3):
+            beat, _ = self.server.expect("HEARTBEAT", leases=ONE)
+            self.assertEqual(beat.get("running", []), [])
+            self.server.say("HEARTBEAT", serial=beat["serial"], worker=self.number, incarnation=INCARNATION, leases=ONE)
+        self.assertFalse(self.sink.socket.poll(0))
+        self.server.say("GO", leases=ONE, worker=self.number)
+        self.put(1)
+        self.ok(1)
+        self.acked(0)
+
+    def test_a_server_that_forgot_it_is_told_again(self):
+        self.start()
+        self.deliver()
+        self.put(1)
+        self.server.expect("HEARTBEAT", leases=ONE)
+        while True:
+            verb, fields, _ = self.server.receive()
+            if verb == "READY":
+                break
+            self.server.say("ERROR", code="not-ready", text="say READY first")
+        self.assertEqual(fields["leases"], ONE)
+        self.assertEqual(fields["worker"], self.number)
+        signs = 0  # credit of the old session must not reach the new one
+        while signs < 2:
+            verb, _, _ = self.server.receive()
+            self.assertNotEqual(verb, "CREDIT")
+            signs += verb == "HEARTBEAT" or 2 * (verb == "READY")
+        self.welcome(messages=0)
+        self.ok(1)
+        self.acked(0)
+        self.server.expect("CREDIT", messages=1)
+
+
+class SmallWorker(Worker, unittest.TestCase):
+    program = "small_worker.py"
+
+    def test_it_is_small(self):
+        with open(os.path.join(PROGRAMS, self.program)) as file:
+            code = [line for line in file if line.strip() and not line.lstrip().startswith("#")]
+        self.assertLessEqual(len(code), 60)
+
+
+class WholeWorker(Worker, unittest.TestCase):
+    program = "worker.py"
+
     def test_without_a_sink_done_is_said_at_once(self):
         self.start(results=False)
         self.deliver()
-        self.acked(0)
-
-    def test_a_suspect_is_not_started_before_go(self):
-        self.start(results=False)
-        self.deliver(alone=True)
-        self.server.expect("BEGIN", leases=ONE, worker=self.number)
-        for _ in range(3):
-            beat, _ = self.server.expect("HEARTBEAT", leases=ONE)
-            self.assertEqual(beat["running"], [])
-            self.server.say("HEARTBEAT", serial=beat["serial"], worker=self.number, incarnation=INCARNATION, leases=ONE)
-        self.server.say("GO", leases=ONE, worker=self.number)
         self.acked(0)
 
     def test_what_an_echo_does_not_name_is_lost(self):
@@ -164,22 +205,6 @@ class Worker(unittest.TestCase):
         self.server.expect("HEARTBEAT", leases=[])
         self.server.expect("CREDIT", messages=2)
 
-    def test_a_server_that_forgot_it_is_told_again(self):
-        self.start(results=False)
-        self.deliver(alone=True)
-        self.server.expect("HEARTBEAT", leases=ONE)
-        while True:
-            verb, fields, _ = self.server.receive()
-            if verb == "READY":
-                break
-            self.server.say("ERROR", code="not-ready", text="say READY first")
-        self.assertEqual(fields["leases"], ONE)
-        self.assertEqual(fields["worker"], self.number)
-        self.welcome(messages=0)
-        self.server.say("GO", leases=ONE, worker=self.number)
-        self.acked(0)
-        self.server.expect("CREDIT", messages=1)
-
     def test_it_says_bye(self):
         self.start()
         self.worker.send_signal(signal.SIGTERM)
@@ -191,7 +216,7 @@ class Producer(unittest.TestCase):
     def test_lines_become_messages_and_ids(self):
         codec = subprocess.Popen([PEER, "read"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         holder = Port(codec)
-        run = subprocess.Popen([PYTHON, PRODUCER, holder.endpoint, "a.b"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        run = subprocess.Popen([PYTHON, os.path.join(PROGRAMS, "producer.py"), holder.endpoint, "a.b"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         run.stdin.write("one\ntwo\n")
         run.stdin.close()
         for number, payload in enumerate((b"one", b"two"), 1):
