@@ -24,7 +24,9 @@ int64_t weir_restart_after(struct weir_restart *self, int wait_status, int64_t l
     int64_t delay_ms = WEIR_RESTART_FIRST_MS;
 
     if (lived_ms >= WEIR_RESTART_LIFE_MS)
-        *self = (struct weir_restart){0};
+        self->short_lives = 0;
+    if (lived_ms >= WEIR_RESTART_STORAGE_LIFE_MS)
+        self->storage_failures = 0;
     if (hopeless(status))
         return -1;
     self->storage_failures = storage(status) ? self->storage_failures + 1 : 0;

@@ -8,8 +8,11 @@
 
 #define WEIR_RESTART_FIRST_MS 100
 #define WEIR_RESTART_MAX_MS 5000
-#define WEIR_RESTART_LIFE_MS 10000 /* one that lived so long starts afresh */
-#define WEIR_RESTART_STORAGE_MAX 5 /* short lives in a row that ended with a storage error */
+/* One that lived so long starts afresh. Long lives would be wrong: what is killed from outside
+ * every few seconds would hardly run at all, and then everything that needs it waits as well. */
+#define WEIR_RESTART_LIFE_MS 1000
+#define WEIR_RESTART_STORAGE_MAX 5         /* ends in a row with a storage error … */
+#define WEIR_RESTART_STORAGE_LIFE_MS 10000 /* … after lives shorter than this */
 
 struct weir_restart {
     uint32_t short_lives; /* in a row */

@@ -54,9 +54,11 @@ static void test_storage_is_given_up(void **state)
     restart = (struct weir_restart){.storage_failures = WEIR_RESTART_STORAGE_MAX - 1};
     assert_true(weir_restart_after(&restart, KILLED(11), 0) > 0);
     assert_true(weir_restart_after(&restart, EXITED(EX_IOERR), 0) > 0);
-    /* So did a long life. */
+    /* So did a long life, but not one that is just long enough to start at once. */
     restart = (struct weir_restart){.storage_failures = WEIR_RESTART_STORAGE_MAX - 1};
-    assert_true(weir_restart_after(&restart, EXITED(EX_IOERR), WEIR_RESTART_LIFE_MS) > 0);
+    assert_true(weir_restart_after(&restart, EXITED(EX_IOERR), WEIR_RESTART_STORAGE_LIFE_MS) > 0);
+    restart = (struct weir_restart){.storage_failures = WEIR_RESTART_STORAGE_MAX - 1};
+    assert_int_equal(weir_restart_after(&restart, EXITED(EX_IOERR), WEIR_RESTART_LIFE_MS), -1);
 }
 
 static void test_endings(void **state)
