@@ -13,7 +13,9 @@ import tempfile
 import time
 import unittest
 
-BIN = os.environ["WEIR_BIN"]
+BUILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/dev")  # for a test that is run by hand
+BIN = os.path.abspath(os.environ.get("WEIR_BIN", os.path.join(BUILD, "bin")))
+LINES_SHOWN = 40  # of each node, when a test has failed
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))  # sanitizers make everything slower
 
 
@@ -27,6 +29,30 @@ def wait_for(what, condition, seconds=30):
         if time.monotonic() > until:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.02)
+
+
+class Process:
+    """A process that the supervisor of a topology started. Signals reach it or nobody, though its pid may be used again."""
+
+    def __init__(self, row, supervisor):
+        self.node, self.instance, self.pid, self.supervisor = row["node"], row["instance"], row["pid"], supervisor
+
+    def signal(self, number):
+        """False when it has ended."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return False
+        try:
+            with open(f"/proc/{self.pid}/stat") as stat:
+                if int(stat.read().rpartition(")")[2].split()[1]) != self.supervisor:
+                    return False
+            signal.pidfd_send_signal(handle, number)
+            return True
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        finally:
+            os.close(handle)
 
 
 class Topology:
@@ -105,10 +131,20 @@ class Topology:
                 raise AssertionError("\n".join(bad[:5]) + "\n" + output[-6000:])
             shutil.rmtree(self.dir)
         else:
-            print(f"--- {self.dir}: end of the nodes' output", file=sys.stderr)
-            print(self.output()[-6000:], file=sys.stderr)
+            print(f"--- all of it is kept in {self.dir}; this is the end of each node's output", file=sys.stderr)
+            nodes = {}
+            for line in self.output().splitlines():
+                nodes.setdefault(line.partition("|")[0], []).append(line[:500])
+            for lines in nodes.values():
+                print("\n".join(lines[-LINES_SHOWN:]), file=sys.stderr)
 
     # what is going on
+    def processes(self):
+        """Those that run now, as the supervisor's own file says: quick, and nobody is asked."""
+        with open(os.path.join(self.dir, "var", self.name, "state.json")) as file:
+            rows = json.load(file)["processes"]
+        return [Process(row, self.up_process.pid) for row in rows if row["pid"] and row["state"] in ("starting", "running")]
+
     def ps(self):
         return [json.loads(line) for line in self.weir("ps", "--json").stdout.splitlines()]
 
