@@ -367,6 +367,7 @@ static void destroy(struct weir_role *role)
         weir_group_destroy(&v->groups[i]);
     free(v->groups);
     free(v->joins);
+    free(v->changes);
     free(v->policies);
     weir_stream_fini(&v->stream);
     weir_idempotency_fini(&v->idempotency);

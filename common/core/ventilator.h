@@ -146,6 +146,8 @@ struct weir_ventilator {
     uint32_t replay_count;
     struct weir_join *joins;
     uint32_t join_count;
+    struct weir_change *changes;
+    uint32_t change_count;
     struct weir_status *statuses;
     uint32_t status_count;
     uint64_t last_status;
@@ -344,6 +346,7 @@ int64_t weir_copyout_tick(struct weir_ventilator *v);
 /* ---- ventilator_admin.c, ventilator_status.c ---- */
 
 void weir_ventilator_admin(struct weir_ventilator *v, struct weir_event *event);
+void weir_ventilator_admin_flushed(struct weir_ventilator *v); /* changes may be durable */
 void weir_status_ask(struct weir_ventilator *v, const struct weir_event *event,
                      const struct weir_control *control);
 void weir_status_loaded(struct weir_ventilator *v); /* a READ has ended */

@@ -289,21 +289,55 @@ static void answer_list(struct weir_ventilator *v, const struct weir_event *even
 
 /* ---- GROUP ---- */
 
+struct weir_change { /* made in memory; to be answered when it is durable */
+    uint64_t peer;
+    uint64_t flush;
+    const char *done; /* the word of the answer */
+};
+
+static void answer_when_durable(struct weir_ventilator *v, const struct weir_event *event,
+                                const char *done)
+{
+    v->changes = weir_realloc(v->changes, v->change_count + 1, sizeof *v->changes);
+    v->changes[v->change_count++] =
+        (struct weir_change){.peer = event->peer, .flush = weir_flush_need(v), .done = done};
+}
+
+void weir_ventilator_admin_flushed(struct weir_ventilator *v)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < v->change_count; i++) {
+        const struct weir_change change = v->changes[i];
+        const struct weir_event event = {.port = WEIR_PORT_ADMIN, .peer = change.peer};
+        if (change.flush > v->flush.done)
+            v->changes[kept++] = change;
+        else
+            weir_admin_done(&v->host, &event, change.done);
+    }
+    v->change_count = kept;
+}
+
 static void answer_group(struct weir_ventilator *v, const struct weir_event *event,
                          const struct weir_control *control, struct weir_group *group)
 {
     const bool pause = text_is(&control->action, "pause");
-    if (pause || text_is(&control->action, "resume")) {
+    if (v->state == WEIR_VENTILATOR_CLOSING) {
+        weir_admin_error(&v->host, event, WEIR_CODE_DRAINING,
+                         "the ventilator is about to end: say it again when it is back");
+    } else if (v->change_count == WEIR_ASKED_MAX) {
+        weir_admin_error(&v->host, event, WEIR_CODE_LIMIT,
+                         "too many changes of groups are being written; try again");
+    } else if (pause || text_is(&control->action, "resume")) {
         group->row.paused = pause;
         weir_flush_group(v, group);
         weir_ventilator_stir(v, group);
-        weir_admin_done(&v->host, event, pause ? "paused" : "resumed");
+        answer_when_durable(v, event, pause ? "paused" : "resumed");
     } else if (text_is(&control->action, "remove")) {
         const unsigned long long held = weir_group_backlog(group) + group->in_flight;
         weir_ventilator_log(v, WEIR_LOG_WARNING, "group %s is removed with %llu messages",
                             group->row.policy.name, held);
         weir_groups_remove(v, group);
-        weir_admin_done(&v->host, event, "removed");
+        answer_when_durable(v, event, "removed");
     } else {
         weir_admin_error(&v->host, event, WEIR_CODE_MALFORMED,
                          "GROUP: action is \"pause\", \"resume\" or \"remove\"");
