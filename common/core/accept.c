@@ -1,5 +1,6 @@
 /* From PUT to OK: what is taken, and what a commit brings about. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@ static int check_backlogs(struct weir_ventilator *v, const struct weir_put *put,
     for (uint32_t i = 0; i < v->group_count; i++) {
         const struct weir_group *group = v->groups[i];
         const struct weir_group_policy *policy = &group->row.policy;
-        if (policy->max_backlog == 0)
+        if (policy->max_backlog == 0 || WEIR_CANARY(BACKLOG_UNBOUNDED))
             continue;
         const uint64_t backlog = weir_group_backlog(group);
         if (backlog < policy->max_backlog || !weir_group_matches(group, &put->header))
@@ -203,7 +204,7 @@ static void overflow(struct weir_ventilator *v, struct weir_group *group,
             keep -= run;
         } else if (!skipped && policy->on_full == WEIR_ON_FULL_DROP) {
             weir_group_settle(group, at, run);
-            group->row.totals.dropped += run;
+            group->row.totals.dropped += WEIR_CANARY(DROP_NOT_COUNTED) ? 0 : run;
             group->row.totals.passed += run;
         } else if (!skipped) {
             for (uint64_t i = 0; i < run; i++)
@@ -246,7 +247,8 @@ static void commit(struct weir_ventilator *v, struct weir_pending_put *pending)
 static void withdraw(struct weir_ventilator *v, struct weir_pending_put *from, const char *text)
 {
     struct weir_pending_put *pending;
-    weir_idempotency_withdraw(&v->idempotency, from->batch.record.first);
+    if (!WEIR_CANARY(KEYS_OF_REFUSED_KEPT))
+        weir_idempotency_withdraw(&v->idempotency, from->batch.record.first);
     v->stream.next = from->batch.record.first;
     v->count.full++;
     v->copyout.full = true;

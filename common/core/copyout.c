@@ -6,6 +6,7 @@
  *              │ or of full backlogs; look later         │ none: TRIM
  */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,7 +213,7 @@ static void have_uncopied(struct weir_ventilator *v, struct weir_store_result *r
     c->busy = false;
     if (result->status != 0 || (result->row_count && at_limit(v)))
         return;
-    if (result->row_count == 0) {
+    if (result->row_count == 0 || WEIR_CANARY(TRIM_BEFORE_COPY)) {
         if (v->flush.trim > last && lowest_needed(v) > last)
             trim(v, last);
         return;

@@ -1,5 +1,6 @@
 /* Groups, who serves them, and how much each may be sent. */
 #include "dispatch_state.h"
+#include <base/canary.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +148,7 @@ void weir_dispatch_credit(struct weir_dispatch *self, struct peer *peer,
     struct service *service = weir_dispatch_service_get(self, peer, group);
     bool lowered =
         control->messages < service->limit_messages || control->bytes < service->limit_bytes;
-    service->limit_messages = control->messages;
+    service->limit_messages = control->messages + WEIR_CANARY(CREDIT_EXCEEDED);
     service->limit_bytes = control->bytes;
     if (lowered) {
         struct weir_control answer = {.verb = WEIR_VERB_CREDITED};

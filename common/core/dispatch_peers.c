@@ -1,5 +1,6 @@
 /* Sessions: who is there, since when, and what becomes of those that are not. */
 #include "dispatch_state.h"
+#include <base/canary.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -242,7 +243,7 @@ static void release(struct weir_dispatch *self, struct peer *peer)
 
 static void lose(struct weir_dispatch *self, struct peer *peer)
 {
-    if (is_router(peer)) {
+    if (is_router(peer) && !WEIR_CANARY(ROUTER_LOSS_LOSES_LEASES)) {
         weir_dispatch_peer_drop(self, peer);
         return;
     }
@@ -263,7 +264,7 @@ void weir_dispatch_gone(struct weir_dispatch *self, uint64_t number, const struc
     if (!peer || peer->state > PEER_SILENT)
         return;
     if (is_router(peer))
-        weir_dispatch_peer_drop(self, peer);
+        lose(self, peer);
     else
         peer_move(self, peer, PEER_GONE);
 }

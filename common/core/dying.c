@@ -1,6 +1,7 @@
 /* Dead letters on their way to the collector: rows in DYING, fetched in portions, submitted with
  * their origin, and forgotten but for a tombstone at the collector's OK. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,6 +236,13 @@ static int add_letter(struct weir_ventilator *v, struct weir_batch_builder *buil
     return rc;
 }
 
+static void let_go(struct weir_ventilator *v, struct weir_dying_letter *letter,
+                   struct weir_group *group)
+{
+    confirmed(v, group, &letter->row);
+    letter->ended = true;
+}
+
 /* What is not there any more cannot be handed over; that it died is still known. */
 static void missing(struct weir_ventilator *v, struct weir_dying_letter *letter,
                     struct weir_group *group)
@@ -243,8 +251,7 @@ static void missing(struct weir_ventilator *v, struct weir_dying_letter *letter,
                         "dead letter %llu of group %s is gone from a damaged log",
                         (unsigned long long)letter->row.sequence, group->row.policy.name);
     v->count.missing++;
-    confirmed(v, group, &letter->row);
-    letter->ended = true;
+    let_go(v, letter, group);
 }
 
 static void forget_ended(struct weir_ventilator *v)
@@ -291,6 +298,8 @@ static bool put_letter(struct weir_ventilator *v, struct weir_batch_builder **bu
         const int rc = add_letter(v, *builder, &letter->row, group, &source);
         if (rc == 0) {
             letter->batch = batch;
+            if (WEIR_CANARY(LETTER_DROPPED_BEFORE_OK))
+                let_go(v, letter, group);
         } else if (rc == WEIR_EFULL) {
             taken = false;
         } else {

@@ -1,6 +1,7 @@
 /* What of a group goes out next: rows that are due, then suspects, each alone, then what was given
  * back untouched, then the log from `next` on. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -335,7 +336,8 @@ static void claim(struct weir_ventilator *v, struct weir_group *group)
 
 static void clear_claimed(struct weir_ventilator *v, struct weir_group *group)
 {
-    if (group->claim_flush == 0 || group->claim_flush > v->flush.done)
+    if (group->claim_flush == 0 ||
+        (group->claim_flush > v->flush.done && !WEIR_CANARY(SENT_BEFORE_CLAIMED)))
         return;
     group->claim_flush = 0;
     for (size_t i = 0; i < group->claimed.count; i++)
@@ -446,6 +448,6 @@ void weir_handout(struct weir_ventilator *v, struct weir_group *group)
     if (group->dirty)
         weir_flush_group(v, group);
     const int64_t due_ms = weir_deferred_look(v, group);
-    if (due_ms != WEIR_TIME_NEVER)
+    if (due_ms != WEIR_TIME_NEVER && !WEIR_CANARY(WAKE_UP_LOST))
         set_timer(v, group, weir_ventilator_mono_of(v, due_ms));
 }

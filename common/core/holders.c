@@ -1,5 +1,6 @@
 /* What those who hold leases say, and what becomes of leases of which nothing is heard. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +74,7 @@ static void on_ack(void *self, uint64_t peer, const struct weir_control *control
                                               : 0;
         const uint64_t stale = ack->lease.count - ended;
         if (stale && group) {
-            group->row.totals.stale += stale;
+            group->row.totals.stale += WEIR_CANARY(STALE_ACK_NOT_COUNTED) ? 0 : stale;
             weir_flush_group(v, group);
         }
         v->count.acks_stale += stale;
@@ -193,7 +194,7 @@ static void on_extend(void *self, uint64_t peer, const struct weir_control *cont
 static void lose(struct weir_ventilator *v, struct weir_lease *lease, uint32_t first,
                  uint32_t count, const char *worker, const char *what)
 {
-    const bool counts = lease->alone && lease->begun;
+    const bool counts = lease->alone && (lease->begun || WEIR_CANARY(LOSS_COUNTS_WITHOUT_GO));
     struct weir_verdict verdict = {.outcome = counts ? WEIR_NOTE_LOST : WEIR_OUTCOME_SUSPECT,
                                    .delay_ms = -1,
                                    .error = what,

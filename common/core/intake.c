@@ -12,6 +12,7 @@
  * is refused until it comes again or until the producer, having its answer, moves `first` past it.
  */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/intake.h>
 #include <core/producers.h>
 #include <inttypes.h>
@@ -181,6 +182,9 @@ static bool put_repeated(struct weir_intake *self, const struct weir_intake_prod
         say_ok(self, producer->peer, &answer->answer, answer->duplicates, answer->duplicate_count);
     else if (!weir_intake_producer_pending(producer, number))
         return false;
+    else if (WEIR_CANARY(REPEAT_ANSWERED_BEFORE_COMMIT))
+        say_ok(self, producer->peer, &weir_intake_producer_pending(producer, number)->said, NULL,
+               0);
     self->repeats++;
     return true;
 }
@@ -244,6 +248,8 @@ static void put_accept(struct weir_intake *self, struct weir_intake_producer *pr
         if (pending) {
             pending->said.first = put->first;
             pending->said.time_ms = put->time_ms;
+            if (WEIR_CANARY(ANSWER_BEFORE_COMMIT))
+                say_ok(self, peer, &pending->said, NULL, 0);
         }
         self->accepted++;
         self->messages += count;

@@ -11,6 +11,7 @@
  *   RELEASE       no       back to where it was the first time; deferred, longer each time, then
  */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +186,10 @@ static void failed(struct weir_ventilator *v, struct weir_group *group, struct w
         if (wait_ms > WEIR_DURATION_MS_MAX)
             wait_ms = WEIR_DURATION_MS_MAX;
         group->row.totals.retried++;
+        if (WEIR_CANARY(KEY_FREED_BY_RETRY)) {
+            key_ends(group, row->key_hash, row->sequence);
+            row->key_hash = 0;
+        }
         weir_deferred_put(v, group, row, v->now.wall_ms + wait_ms);
     }
 }
@@ -234,6 +239,7 @@ static void come_again(struct weir_ventilator *v, struct weir_lease *lease,
             return;
         row = row_of(lease, slice, index);
         row->releases++;
+        row->attempt += WEIR_CANARY(RELEASE_COUNTS);
         weir_deferred_put(v, group, row,
                           v->now.wall_ms +
                               (row->releases > 1 ? release_wait_ms(v, row->releases - 1) : 0));
@@ -242,6 +248,7 @@ static void come_again(struct weir_ventilator *v, struct weir_lease *lease,
         group->row.totals.released++;
         row = row_of(lease, slice, index);
         row->releases++;
+        row->attempt += WEIR_CANARY(UNAVAILABLE_COUNTS);
         weir_deferred_put(v, group, row, v->now.wall_ms + release_wait_ms(v, row->releases));
         return;
     case WEIR_OUTCOME_SUSPECT:

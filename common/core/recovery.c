@@ -1,6 +1,7 @@
 /* Start: the state as it was flushed last, then the batches in the log that it has not absorbed.
  * Only then is the ventilator open for business. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,7 +183,7 @@ static void recover_state(struct weir_ventilator *v)
     recover_keys(v);
     for (uint32_t i = 0; i < recovered->producer_count; i++)
         weir_intake_remember(v->intake, &recovered->producers[i]);
-    for (uint32_t i = 0; i < recovered->idem_count; i++)
+    for (uint32_t i = 0; i < recovered->idem_count && !WEIR_CANARY(KEYS_FORGOTTEN_AT_START); i++)
         weir_idempotency_add(&v->idempotency, &recovered->idems[i]);
     v->flush.absorbed = recovered->absorbed;
 }

@@ -2,6 +2,7 @@
  * copying, and kept for a while where a worker that was to have them is gone. What is kept is at
  * most what was lent. */
 #include "relay_state.h"
+#include <base/canary.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -203,7 +204,7 @@ static bool place(struct relay *self, struct item *item)
             return weir_relay_order_place(self, item);
         if (!weir_dispatch_offer(self->down, item->group->name, item->alone, &self->now, &offer))
             return false;
-        if (item->ordered && !fits_whole(item, &offer))
+        if (item->ordered && !fits_whole(item, &offer) && !WEIR_CANARY(ROUTER_SPLITS_KEYS))
             return weir_relay_order_place(self, item);
         if (!send_front(self, item, &offer))
             return false;

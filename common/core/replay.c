@@ -2,6 +2,7 @@
  * it failed in; durable before OK. One batch at a time, so that what the state says about a message
  * is what the one before has left. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -131,11 +132,15 @@ static void looked_up(struct weir_ventilator *v, struct weir_store_result *resul
     WEIR_ASSERT(rc == 0); /* it was decoded when it came */
     struct weir_group *group = group_of(v, &message.origin);
     const struct weir_row *known = result->row_count ? &result->rows[0] : NULL;
-    const bool dead = known && known->death == message.origin.death &&
+    const bool dead = known &&
+                      (known->death == message.origin.death || WEIR_CANARY(OLD_DEATH_REPLAYED)) &&
                       (known->state == WEIR_ROW_DEAD || known->state == WEIR_ROW_DYING);
     /* Without a row its tombstone was trimmed: a repeat cannot be told from the first time. */
     if (group && (!known || dead))
         revive(v, group, replay, &message, known);
+    for (uint32_t i = 0; WEIR_CANARY(REPLAY_TO_EVERY_GROUP) && i < v->group_count; i++)
+        if (v->groups[i] != group)
+            revive(v, v->groups[i], replay, &message, NULL);
     replay->offset += length;
     replay->at++;
     look_at_next(v);

@@ -7,6 +7,7 @@
  *                          storage failed
  */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -436,7 +437,8 @@ struct weir_role *weir_ventilator_new(const struct weir_ventilator_config *confi
     v->oldest = v->recovered->oldest_sequence;
     v->used_bytes = v->recovered->used_bytes;
     weir_random_seed(&v->random, seed);
-    v->incarnation = (weir_random_u64(&v->random) << 16) | v->tag;
+    v->incarnation =
+        ((WEIR_CANARY(INCARNATION_REUSED) ? 1 : weir_random_u64(&v->random)) << 16) | v->tag;
     weir_idempotency_init(&v->idempotency,
                           config->idempotency_window_ms > 0 ? config->idempotency_count_max : 0);
     weir_stream_init(&v->stream, v->recovered->next_sequence, read_log, v);

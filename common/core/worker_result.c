@@ -3,6 +3,7 @@
  * together, in one parcel: a batch of one topic. A parcel that is refused is taken apart, so that
  * only what is refused by itself is rejected. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <base/topic.h>
 #include <core/worker.h>
 #include <inttypes.h>
@@ -121,7 +122,7 @@ static int add(struct weir_worker *self, const struct weir_worker_result *result
     out.origin.topic_bytes = lot->batch.topic_bytes;
     out.origin.group = self->group;
     out.origin.group_bytes = (uint32_t)strlen(self->group);
-    out.origin.death = lot->info.death;
+    out.origin.death = WEIR_CANARY(RESULT_NAMED_BY_ATTEMPT) ? lot->info.attempt : lot->info.death;
     out.origin.attempt = lot->info.attempt;
     char key[WEIR_ORIGIN_KEY_BYTES];
     out.idempotency_key_bytes = weir_origin_key(&out.origin, key);
