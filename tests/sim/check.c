@@ -53,6 +53,10 @@ void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *messag
     if (strcmp(job->group, sim->groups[group].policy.name) != 0)
         sim_fail(sim, SIM_CHECK_IDENTITY, "a worker of %s was given a message for %s",
                  sim->groups[group].policy.name, job->group);
+    if (job->death > 0 && message->in[group].replays == 0)
+        sim_fail(sim, SIM_CHECK_DEAD_LETTER_PLACE,
+                 "message %u is started in %s as one that came back, and nobody sent it back there",
+                 message->number, sim->groups[group].policy.name);
     if (job->death > 0) /* a replayed one goes when it comes */
         return;
     if (message->in[group].passed)
@@ -176,6 +180,11 @@ static void check_message(struct sim *sim, const struct sim_message *message, ui
     if (results + deaths == 0 && !sim_may_lose(sim, group))
         sim_fail(sim, SIM_CHECK_LOST, "message %u (sequence %llu) is lost in group %u",
                  message->number, (unsigned long long)message->sequence, group);
+    else if (is_open(sim, message, group))
+        sim_fail(sim, SIM_CHECK_DEAD_LETTER_PLACE,
+                 "message %u: %u results, %u deaths in group %u after %u replays: one came to "
+                 "nothing",
+                 message->number, results, deaths, group, message->in[group].replays);
     else if (results > 1 + message->in[group].replays || deaths > 1 + message->in[group].replays)
         sim_fail(sim, SIM_CHECK_ONCE, "message %u: %u results, %u deaths in group %u",
                  message->number, results, deaths, group);
