@@ -83,8 +83,11 @@ static void ended(struct weir_worker *self, struct weir_worker_job *job, uint32_
     if (result && !self->submit) /* given up in a drain: nobody will have the result */
         how = WEIR_RELEASE;
     count(&self->counts, how, messages);
-    weir_worker_ack(self, lot->lease, (uint64_t)lot->info.index + first, messages, how,
-                    how == WEIR_RETRY ? outcome->delay_ms : -1, &outcome->error);
+    int64_t delay_ms = how == WEIR_RETRY ? outcome->delay_ms : -1;
+    if (delay_ms > WEIR_DURATION_MS_MAX) /* no wire carries more, and no handler waits for it */
+        delay_ms = WEIR_DURATION_MS_MAX;
+    weir_worker_ack(self, lot->lease, (uint64_t)lot->info.index + first, messages, how, delay_ms,
+                    &outcome->error);
     weir_worker_lot_finish(self, lot, messages);
 }
 

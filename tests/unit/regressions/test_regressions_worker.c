@@ -123,9 +123,29 @@ static void ready_names_what_came_by_that_way(void **state)
     assert_int_equal(ready->control.leases[0].count, 2);
 }
 
+/* 3: a handler asked to be tried again after longer than the wire can say. The ack was refused as
+ * malformed, with every other in its frame, and said again for ever. */
+static void a_delay_beyond_all_bounds_is_bounded(void **state)
+{
+    struct worker *self = *state;
+    worker_up(self);
+    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 1});
+    const uint64_t job = worker_job(self, 0)->id;
+    struct weir_job_outcome outcome = {.count = 1, .outcome = WEIR_RETRY, .delay_ms = INT64_MAX};
+    struct weir_handled handled = {
+        .type = WEIR_HANDLED_OUTCOMES, .job = job, .outcome_count = 1, .outcomes = &outcome};
+    struct weir_event event = script_event(self->script, WEIR_EVENT_HANDLED, 0, 0);
+    event.handled = &handled;
+    script_skip(self->script);
+    weir_role_step(self->role, &event); /* what does not parse fails in the script */
+    const struct said *ack = worker_expect_ack(self, 1, 0, 1, WEIR_RETRY);
+    assert_int_equal(ack->control.acks[0].delay_ms, WEIR_DURATION_MS_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_delay_beyond_all_bounds_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(ready_names_what_came_by_that_way, setup, teardown),
         cmocka_unit_test_setup_teardown(who_has_waited_for_long_is_lent_to, setup, teardown),
     };
