@@ -1,4 +1,6 @@
-/* Without libFuzzer: give every file of a corpus to the fuzzer's function, and every cut of it. */
+/* Without libFuzzer: give every file of a corpus to the fuzzer's function, and many cuts of it; and
+ * with `--random N` so many inputs that are the same in every run. */
+#include <base/random.h>
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,10 +29,27 @@ static int replay(const char *path)
     return 0;
 }
 
+static void play_random(unsigned long count)
+{
+    struct weir_random random;
+    weir_random_seed(&random, 1);
+    while (count-- > 0) {
+        const size_t size = 1 + weir_random_below(&random, 1000);
+        uint8_t *data = malloc(size);
+        weir_random_fill(&random, data, size);
+        LLVMFuzzerTestOneInput(data, size);
+        free(data);
+    }
+}
+
 int main(int argc, char **argv)
 {
     int count = 0;
     for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--random") == 0 && i + 1 < argc) {
+            play_random(strtoul(argv[++i], NULL, 10));
+            continue;
+        }
         DIR *directory = opendir(argv[i]);
         if (!directory) {
             perror(argv[i]);
