@@ -11,7 +11,9 @@
  * flush sends what is UNSENT in the order of the numbers. A batch that is SENT behind one that was
  * turned away is going to be turned away, too (REFUSED order), and comes back to UNSENT by itself:
  * each refusal causes one repetition of one batch, so nothing is sent twice in vain and the order
- * is right in the end. A number that was refused for good is never taken: every PUT says which
+ * is right in the end. When the number that is expected instead went out on this link before the
+ * refused one, it or its answer is lost, or that answer would have come first: then it goes out
+ * again, too. A number that was refused for good is never taken: every PUT says which
  * number is the oldest without an answer, and the server goes on from there. */
 #include <base/alloc.h>
 #include <core/submit.h>
@@ -30,6 +32,7 @@ struct slot {
     struct weir_bytes header, index, body;
     bool sent;
     uint64_t floor;           /* `first` of its last PUT */
+    uint64_t put;             /* which PUT of all that was */
     struct weir_bytes answer; /* the control frame that ended it; size 0: none yet */
 };
 
@@ -42,7 +45,7 @@ struct weir_submit {
     bool linked;
     struct slot slots[WEIR_PRODUCER_WINDOW_MAX]; /* a ring, by number */
     uint32_t head, count;
-    uint64_t last_number;
+    uint64_t last_number, last_put;
     bool told_busy;
     int64_t paused_until_ns; /* 0: not paused */
     int64_t heard_ns;        /* anything, or when it was first waited for */
@@ -139,6 +142,7 @@ static void put(struct weir_submit *self, struct slot *slot)
     weir_frames_push(&frames, weir_bytes_ref(&slot->body));
     slot->sent = true;
     slot->floor = control.first;
+    slot->put = ++self->last_put;
     self->host.send(self->host.self, self->port, 0, &frames);
 }
 
@@ -265,6 +269,9 @@ static void take_refused(struct weir_submit *self, const struct weir_control *co
             answered(self, slot, false, event);
             return;
         }
+        struct slot *ahead = slot_find(self, expected);
+        if (ahead && ahead->put < slot->put)
+            ahead->sent = false;
         slot->sent = false;
         if (slot->floor == slot->number)
             pause_for(self, DEAF_MS, &event->now);
