@@ -74,10 +74,10 @@ static void on_ack(void *self, uint64_t peer, const struct weir_control *control
                                               : 0;
         const uint64_t stale = ack->lease.count - ended;
         if (stale && group) {
-            group->row.totals.stale += WEIR_CANARY(STALE_ACK_NOT_COUNTED) ? 0 : stale;
+            group->row.totals.stale += stale;
             weir_flush_group(v, group);
         }
-        v->count.acks_stale += stale;
+        v->count.acks_stale += WEIR_CANARY(STALE_ACK_NOT_COUNTED) ? 0 : stale;
     }
 }
 

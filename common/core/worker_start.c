@@ -4,7 +4,6 @@
  * run of messages of which none has a key that is being handled now or that is waiting further
  * ahead; messages with one key may follow each other inside a job, which handles them in turn. */
 #include <base/alloc.h>
-#include <base/canary.h>
 #include <core/worker.h>
 #include <utlist.h>
 
@@ -119,7 +118,7 @@ static void forget_all_expired(struct weir_worker *self, const struct weir_now *
     struct weir_worker_lot *lot, *next;
     DL_FOREACH_SAFE2(self->ready, lot, next, ready_next)
     {
-        if (now->mono_ns < lot->lease->deadline_ns || WEIR_CANARY(LEASE_END_IGNORED))
+        if (now->mono_ns < lot->lease->deadline_ns)
             continue;
         forget_expired(self, lot);
         next = self->ready; /* others of its delivery may have gone with it */

@@ -111,6 +111,7 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
     struct sim_message *message = job_message(process, job, &view);
     if (!message)
         return;
+    sim_check_lease(process, message);
     sim_check_start(sim, process->group, message, &job->job, job->at);
     message->in[process->group].starts++;
     sim_tried(message, process->group, job->job.attempt);

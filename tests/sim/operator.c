@@ -45,6 +45,20 @@ static bool enter(struct weir_reader *reader, const char *name)
     return false;
 }
 
+bool sim_number(struct sim_process *process, const char *name, uint64_t *value)
+{
+    struct weir_control stats = {.verb = WEIR_VERB_STATS};
+    struct weir_bytes body;
+    if (!process->role || !ask(process, &stats, &body))
+        return false;
+    struct weir_reader reader = weir_reader_of(body.data, body.size);
+    const bool said = enter(&reader, name) && weir_read_u64(&reader, UINT64_MAX, value);
+    weir_bytes_drop(&body);
+    if (!said)
+        sim_fail(process->sim, SIM_CHECK_COUNTS, "%s does not say %s", process->name, name);
+    return said;
+}
+
 bool sim_group_numbers(struct sim_process *process, uint32_t group, const char *const *names,
                        uint64_t *values, uint32_t count)
 {

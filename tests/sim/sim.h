@@ -11,6 +11,7 @@
  *   scenario.c  a topology and its faults, from the seed
  *   operator.c  somebody at the admin port
  *   watch.c     what ventilators say to workers, overheard
+ *   leases.c    leases, overheard
  *   check.c     the invariants of the design, against the model
  *   describe*.c what is stuck, and where, for whoever reads a trace
  */
@@ -89,7 +90,10 @@ struct sim_process {
     bool store_ticking;
     /* sink, dlq */
     struct sim_disk *disk;
+    uint64_t stale_acks; /* that came to it in this life, as far as is certain */
     /* worker */
+    struct sim_lease **leases; /* the one that it last got a message under, by its number */
+    uint32_t lease_count;
     uint32_t group;
     uint32_t concurrency, prefetch, job_messages_max;
     struct sim_job *jobs;
@@ -145,6 +149,7 @@ struct sim {
     uint64_t next_peer;
     struct sim_suspect *suspects;
     uint32_t suspect_count;
+    struct sim_lease *leases;
     struct sim_letter *letters;
     uint32_t letter_count;
     struct sim_message *messages;
@@ -228,6 +233,8 @@ void sim_scenario(struct sim *sim);
 void sim_heal(struct sim *sim); /* end of faults: everything comes back */
 
 /* operator.c */
+/* One of the node's numbers; false: it does not answer. */
+bool sim_number(struct sim_process *process, const char *name, uint64_t *value);
 bool sim_group_numbers(struct sim_process *process, uint32_t group, const char *const *names,
                        uint64_t *values, uint32_t count);
 /* False: it could not be told now. */
@@ -237,6 +244,18 @@ bool sim_groups_idle(struct sim *sim);
 /* watch.c */
 void sim_watch(struct sim_process *process, const struct weir_frames *frames);
 void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt);
+
+/* leases.c */
+struct weir_control;
+void sim_lease_given(struct sim_process *process, const struct weir_control *control);
+void sim_lease_echoed(struct sim_process *process, const struct weir_control *control);
+/* Frames that have reached a process. */
+void sim_overhear(struct sim_process *to, const struct weir_frames *frames);
+void sim_leases_fini(struct sim *sim);
+/* A worker starts a message. */
+void sim_check_lease(struct sim_process *process, const struct sim_message *message);
+/* Stale acks are counted: to be asked before a life ends. */
+void sim_check_stale(struct sim_process *process);
 
 /* check.c */
 uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes);

@@ -134,6 +134,7 @@ static void packet_arrives(struct sim *sim, struct sim_process *process, void *a
             sim_log(sim, to->name, "gets %s, %u frames, from %s", verb, packet->frames.count,
                     packet->upwards ? link->client->name : link->server->name);
         }
+        sim_overhear(to, &packet->frames);
         sim_step(to, &event);
     }
     weir_frames_drop(&packet->frames);
@@ -432,6 +433,8 @@ void sim_crash(struct sim_process *process)
     if (!process->role)
         return;
     sim_log(process->sim, process->name, "crashes");
+    sim_check_stale(process);
+    process->stale_acks = 0;
     weir_role_destroy(&process->role);
     process->epoch++;
     process->wake_serial++;
@@ -468,6 +471,7 @@ void sim_world_fini(struct sim *sim)
         free(event);
     }
     weir_heap_fini(&sim->events);
+    sim_leases_fini(sim);
     free(sim->suspects);
     free(sim->letters);
     free(sim->messages);
