@@ -519,6 +519,10 @@ int weir_log_open(const struct weir_log_config *config, uint64_t absorbed, uint6
 
     weir_window_init(&recovery.window, config->io, SCAN_STEP_BYTES);
     status = weir_io_make_directory(log->io, log->directory, error);
+    /* Names that the last process gave may not be on the disk yet, and what is appended to their
+     * files would be lost with them. */
+    if (status == 0 && weir_io_sync_directory(log->io, log->directory) != 0)
+        status = weir_io_error(error, errno, "sync the directory", log->directory);
     if (status == 0)
         status = weir_log_list(log, &recovery.listing, error);
     if (status == 0)

@@ -41,31 +41,24 @@ static void describe_list(struct sim *sim, const struct weir_ready *list, const 
 static void describe_rows(struct sim *sim, struct sim_process *process, uint32_t group,
                           uint64_t sequence)
 {
-    struct weir_store *store = weir_memory_store_store(process->store);
     struct weir_store_request request = {.id = UINT64_MAX,
                                          .kind = WEIR_STORE_QUERY,
                                          .query = WEIR_QUERY_MESSAGE,
                                          .sequence = sequence,
                                          .count = SIM_GROUPS_MAX};
     struct weir_store_result result = {0};
-    store->submit(store, &request);
-    while (weir_memory_store_step(process->store, 1000) > 0)
-        ;
-    while (store->poll(store, &result)) {
-        for (uint32_t i = 0; i < result.row_count; i++) {
-            const struct weir_row *row = &result.rows[i];
-            if (row->group == group)
-                sim_log(sim, "open",
-                        "  row: %s, attempt %u, releases %u, death %u,%s due in %lld ms, delivery "
-                        "%llu",
-                        row_states[row->state], row->attempt, row->releases, row->death,
-                        row->suspect ? " suspect," : "",
-                        (long long)(row->due_ms - sim_now(process).wall_ms),
-                        (unsigned long long)row->delivery);
-        }
-        weir_store_result_fini(&result);
-        result = (struct weir_store_result){0};
+    sim_spool_query(process, &request, &result);
+    for (uint32_t i = 0; i < result.row_count; i++) {
+        const struct weir_row *row = &result.rows[i];
+        if (row->group == group)
+            sim_log(sim, "open",
+                    "  row: %s, attempt %u, releases %u, death %u,%s due in %lld ms, delivery %llu",
+                    row_states[row->state], row->attempt, row->releases, row->death,
+                    row->suspect ? " suspect," : "",
+                    (long long)(row->due_ms - sim_now(process).wall_ms),
+                    (unsigned long long)row->delivery);
     }
+    weir_store_result_fini(&result);
 }
 
 void sim_describe_group(struct sim *sim, struct sim_process *process, uint32_t number)

@@ -6,6 +6,8 @@
 #include <uthash.h>
 #include <wire/batch.h>
 
+#define TURN_NS (2 * WEIR_NS_PER_MS)
+
 struct sim_entry {
     char key[WEIR_ORIGIN_KEY_BYTES];
     UT_hash_handle hh;
@@ -19,6 +21,9 @@ struct sim_disk {
     struct weir_store_request *queue;
     uint32_t queued;
     bool ticking;
+    uint32_t fails_in; /* so many are kept, and then one is not; 0: it does not fail */
+    bool failed;       /* nothing more is kept in this life */
+    bool full;
 };
 
 struct sim_disk *sim_disk_new(void)
@@ -158,24 +163,61 @@ static struct weir_store_request queue_take(struct sim_disk *self)
     return request;
 }
 
+static void tick_soon(struct sim_process *process);
+
+/* The first of those that wait, and its answer. */
+static void carry_out(struct sim_process *process)
+{
+    struct sim_disk *self = process->disk;
+    struct weir_store_request request = queue_take(self);
+    struct weir_store_result result = {.id = request.id, .kind = request.kind};
+    if (!self->full && self->fails_in > 0 && --self->fails_in == 0) {
+        self->failed = true;
+        if (weir_random_below(&process->sim->random, 2) == 0) /* the next start finds it */
+            hold(process, &request);
+    }
+    if (self->failed)
+        result.status = weir_error_set(&result.error, WEIR_EIO, "cannot write: Input/output error");
+    else if (self->full)
+        result.status = weir_error_set(&result.error, WEIR_EFULL, "the disk is full");
+    else
+        result.duplicates = hold(process, &request);
+    weir_store_request_fini(&request);
+    struct weir_event event = {.type = WEIR_EVENT_STORED, .result = &result};
+    sim_step(process, &event);
+    weir_store_result_fini(&result);
+}
+
 static void disk_tick(struct sim *sim, struct sim_process *process, void *arg, uint64_t number)
 {
     (void)arg;
     (void)number;
     if (!process || process->disk->queued == 0)
         return;
-    process->disk->ticking = false;
-    struct weir_store_request request = queue_take(process->disk);
-    struct weir_store_result result = {.id = request.id, .kind = request.kind};
-    result.duplicates = hold(process, &request);
-    weir_store_request_fini(&request);
-    struct weir_event event = {.type = WEIR_EVENT_STORED, .result = &result};
-    sim_step(process, &event);
-    weir_store_result_fini(&result);
-    if (process->disk->queued > 0 && !process->disk->ticking) {
-        process->disk->ticking = true;
-        sim_at(sim, sim_delay(sim, 2 * WEIR_NS_PER_MS), process, disk_tick, NULL, 0);
-    }
+    struct sim_disk *self = process->disk;
+    self->ticking = false;
+    /* Where there is no room, those that were handed over until then go down together. */
+    uint32_t count = self->full ? self->queued : 1;
+    while (count-- > 0 && self->queued > 0)
+        carry_out(process);
+    if (self->failed && !process->stopping)
+        sim_fail(sim, SIM_CHECK_STORAGE, "%s goes on although its storage has failed",
+                 process->name);
+    if (self->failed && !process->said_why)
+        sim_fail(sim, SIM_CHECK_STORAGE, "%s ends without a word, its storage has failed",
+                 process->name);
+    if (self->queued > 0)
+        tick_soon(process);
+}
+
+static void tick_soon(struct sim_process *process)
+{
+    struct sim_disk *self = process->disk;
+    const int64_t most_ns = process->disk_slow_ns ? process->disk_slow_ns : TURN_NS;
+    if (self->ticking)
+        return;
+    self->ticking = true;
+    sim_at(process->sim, sim_delay(process->sim, most_ns), process, disk_tick, NULL, 0);
 }
 
 void sim_disk_submit(struct sim_process *process, struct weir_store_request *request)
@@ -185,17 +227,34 @@ void sim_disk_submit(struct sim_process *process, struct weir_store_request *req
     self->queue = weir_realloc(self->queue, self->queued + 1, sizeof *self->queue);
     self->queue[self->queued++] = *request;
     *request = (struct weir_store_request){0};
-    if (!self->ticking) {
-        self->ticking = true;
-        sim_at(process->sim, sim_delay(process->sim, 2 * WEIR_NS_PER_MS), process, disk_tick, NULL,
-               0);
-    }
+    tick_soon(process);
+}
+
+void sim_disk_fail(struct sim_disk *self, uint32_t after)
+{
+    self->fails_in = after + 1;
+}
+
+void sim_disk_fill(struct sim_disk *self, bool full)
+{
+    self->full = full;
+}
+
+void sim_disk_heal(struct sim_disk *self)
+{
+    self->fails_in = 0;
+    self->full = false;
+}
+
+bool sim_disk_failed(const struct sim_disk *self)
+{
+    return self->failed;
 }
 
 void sim_disk_crash(struct sim_process *process)
 {
     struct sim_disk *self = process->disk;
-    uint64_t kept = weir_random_below(&process->sim->random, 3);
+    uint64_t kept = self->failed ? 0 : weir_random_below(&process->sim->random, 3);
     while (kept-- > 0 && self->queued > 0) {
         struct weir_store_request request = queue_take(self);
         hold(process, &request);
@@ -203,4 +262,5 @@ void sim_disk_crash(struct sim_process *process)
     }
     queue_drop(self);
     self->ticking = false;
+    self->failed = false;
 }

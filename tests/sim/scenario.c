@@ -76,8 +76,8 @@ static void processes_make(struct sim *sim)
     for (uint32_t i = 0; i < ventilators; i++) {
         struct sim_process *ventilator = sim_process_add(sim, SIM_VENTILATOR);
         if (roll(sim, 0, 5) == 0)
-            ventilator->store_bytes_max = roll(sim, 8000, 30000);
-        ventilator->store = weir_memory_store_new((uint16_t)(i + 1), ventilator->store_bytes_max);
+            ventilator->store_bytes_max = (6 + roll(sim, 4, 14)) * 8192;
+        sim_spool_new(ventilator);
         sim_link_add(ventilator, WEIR_PORT_TO, dlq, WEIR_PORT_SUBMIT);
     }
     for (uint32_t i = 0; i < relays; i++) {
@@ -131,8 +131,8 @@ static struct weir_role *ventilator_new(struct sim_process *process, uint64_t se
                                             .dead_letters = true,
                                             .idempotency_window_ms = 30 * 24 * INT64_C(3600000),
                                             .idempotency_count_max = 10000};
-    struct weir_recovered *recovered = weir_memory_store_recover(process->store);
-    return weir_ventilator_new(&config, &recovered, &process->host, seed);
+    struct weir_recovered *recovered = sim_spool_open(process);
+    return !recovered ? NULL : weir_ventilator_new(&config, &recovered, &process->host, seed);
 }
 
 struct weir_role *sim_role_new(struct sim_process *process)
@@ -262,10 +262,12 @@ void sim_scenario(struct sim *sim)
         sim_start(&sim->processes[i]);
     sim->faults_end_ns = FAULTS_NS;
     sim_at(sim, sim_delay(sim, WEIR_NS_PER_S), NULL, fault, NULL, 0);
+    sim_power_scenario(sim);
 }
 
 void sim_heal(struct sim *sim)
 {
+    sim_power_heal(sim);
     for (uint32_t i = 0; i < sim->process_count; i++) {
         struct sim_process *process = &sim->processes[i];
         process->held_down = false;

@@ -4,7 +4,10 @@
  *
  *   run.c       one seed, from the first event to the last check
  *   world.c     time, processes, the network, the hosts
+ *   spool.c     a ventilator's spool: the real log on a simulated disk; filesystem.c, state.c,
+ *               outside.c are what it stands on
  *   disk.c      what the holders' storage keeps
+ *   power.c     machines that lose power, disks that fail, fill up, or are slow
  *   handlers.c  workers' handlers and what they do to each message
  *   producer.c  who sends, and the model of what was confirmed
  *   replayer.c  who sends dead letters back
@@ -80,14 +83,17 @@ struct sim_process {
     uint64_t wake_serial;
     struct sim_link links[SIM_LINKS_MAX];
     uint32_t link_count;
-    bool held_down; /* by a fault that lasts */
+    bool held_down;       /* by a fault that lasts */
+    uint32_t machine;     /* those of one lose power together */
+    int64_t disk_slow_ns; /* what its disk takes at most for one thing; 0: as usual */
+    bool stopping;        /* the role has said that it is finished */
+    bool said_why;        /* the role has told of an error in this life */
     /* ventilator */
-    struct weir_memory_store *store;
+    struct sim_spool *spool;
     uint64_t store_bytes_max;
+    uint32_t dies_at_start;          /* at this call to the disk; 0: it does not */
     uint64_t paused[SIM_GROUPS_MAX]; /* in which epoch the operator was told so; 0: it goes on */
     struct weir_frames *answer;      /* where what it says to the operator goes */
-    uint32_t store_pending;
-    bool store_ticking;
     /* sink, dlq */
     struct sim_disk *disk;
     uint64_t stale_acks; /* that came to it in this life, as far as is certain */
@@ -158,7 +164,7 @@ struct sim {
     uint32_t repeats_percent; /* of the messages repeat an idempotency key */
     uint32_t last_idempotency;
     int64_t idle_asked_ns;
-    uint32_t crashes, breaks, drains, clock_jumps, pauses;
+    uint32_t crashes, breaks, drains, clock_jumps, pauses, power_cuts, disk_faults;
     char failure[512]; /* the first violation; empty: none */
     enum sim_check_name failed;
 };
@@ -177,7 +183,14 @@ void sim_link_add(struct sim_process *client, uint32_t client_port, struct sim_p
                   uint32_t server_port);
 void sim_step(struct sim_process *process, struct weir_event *event);
 void sim_start(struct sim_process *process);
-void sim_crash(struct sim_process *process);
+/* How a process ends. */
+enum sim_ending {
+    SIM_STOPPED,    /* by itself: storage is left in order */
+    SIM_KILLED,     /* its memory is gone; what it wrote stays */
+    SIM_POWER_LOST, /* so is what was not synced */
+};
+void sim_end(struct sim_process *process, enum sim_ending how);
+void sim_crash(struct sim_process *process); /* killed */
 void sim_break(struct sim_link *link);
 int64_t sim_delay(struct sim *sim, int64_t max_ns); /* uniform, at least 1 */
 /* Run until `done` says so, or until the virtual time `until_ns`; false: it came to that. */
@@ -192,12 +205,32 @@ void sim_world_fini(struct sim *sim);
 /* Make the role of a process that is down; scenario.c knows its configuration. */
 struct weir_role *sim_role_new(struct sim_process *process);
 
+/* spool.c */
+void sim_spool_new(struct sim_process *process);
+void sim_spool_destroy(struct sim_process *process);
+/* Recover it; NULL: it cannot be opened now. */
+struct weir_recovered *sim_spool_open(struct sim_process *process);
+void sim_spool_end(struct sim_process *process, enum sim_ending how);
+void sim_spool_submit(struct sim_process *process, struct weir_store_request *request);
+/* For whoever describes a state: at once. */
+void sim_spool_query(struct sim_process *process, struct weir_store_request *request,
+                     struct weir_store_result *result);
+/* Something was made to fail in this life, so the process may end because of it. */
+bool sim_spool_may_fail(const struct sim_process *process);
+/* Invariants 1 and 9: the process says OK to these now, so a power cut must leave them. */
+void sim_spool_check_ok(struct sim_process *process, uint64_t first, uint64_t count);
+
 /* disk.c */
 struct sim_disk *sim_disk_new(void);
 void sim_disk_destroy(struct sim_disk **self);
 void sim_disk_submit(struct sim_process *process, struct weir_store_request *request);
 /* Lose what was not carried out; some of it may have been, without an answer. */
 void sim_disk_crash(struct sim_process *process);
+/* The one after so many cannot be kept, and then none in this life. */
+void sim_disk_fail(struct sim_disk *self, uint32_t after);
+void sim_disk_fill(struct sim_disk *self, bool full);
+void sim_disk_heal(struct sim_disk *self);
+bool sim_disk_failed(const struct sim_disk *self);
 const struct weir_producer_row *sim_disk_producers(const struct sim_disk *self, uint32_t *count);
 uint64_t sim_disk_next(const struct sim_disk *self);
 
@@ -232,6 +265,12 @@ bool sim_replayers_done(const struct sim *sim);
 void sim_scenario(struct sim *sim);
 void sim_heal(struct sim *sim); /* end of faults: everything comes back */
 
+/* power.c */
+void sim_power_scenario(struct sim *sim);
+void sim_power_heal(struct sim *sim);
+/* Something was made to fail in this life, so the process may end because of it. */
+bool sim_storage_may_fail(const struct sim_process *process);
+
 /* operator.c */
 /* One of the node's numbers; false: it does not answer. */
 bool sim_number(struct sim_process *process, const char *name, uint64_t *value);
@@ -243,6 +282,8 @@ bool sim_groups_idle(struct sim *sim);
 
 /* watch.c */
 void sim_watch(struct sim_process *process, const struct weir_frames *frames);
+void sim_watch_answer(struct sim_process *process, const struct sim_process *to,
+                      const struct weir_frames *frames);
 void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt);
 
 /* leases.c */

@@ -76,3 +76,18 @@ void sim_watch(struct sim_process *process, const struct weir_frames *frames)
         go_said(process->sim, &control.leases[i]);
     weir_control_fini(&control);
 }
+
+/* What holders answer to those who submit. */
+void sim_watch_answer(struct sim_process *process, const struct sim_process *to,
+                      const struct weir_frames *frames)
+{
+    struct weir_control control;
+    if (frames->count == 0 || weir_control_decode(&frames->at[0], &control, NULL) != 0)
+        return;
+    if (control.verb == WEIR_VERB_OK && process->kind == SIM_VENTILATOR && to->kind == SIM_PRODUCER)
+        sim_spool_check_ok(process, control.first, control.count);
+    if (control.verb == WEIR_VERB_OK && process->disk && sim_disk_failed(process->disk))
+        sim_fail(process->sim, SIM_CHECK_STORAGE, "%s says OK after its storage has failed",
+                 process->name);
+    weir_control_fini(&control);
+}

@@ -257,6 +257,8 @@ static void host_send(void *self, uint32_t port, uint64_t peer, struct weir_fram
         for (uint32_t i = 0; i < client->link_count; i++) {
             struct sim_link *link = &client->links[i];
             if (link->server == process && link->server_port == port && link->peer == peer) {
+                if (port == WEIR_PORT_SUBMIT)
+                    sim_watch_answer(process, client, frames);
                 packet_send(link, false, frames);
                 return;
             }
@@ -287,36 +289,6 @@ static void host_wake_at(void *self, int64_t mono_ns)
     sim_at(process->sim, delay > 0 ? delay : 1, process, wake, NULL, process->wake_serial);
 }
 
-static void store_tick(struct sim *sim, struct sim_process *process, void *arg, uint64_t number);
-
-static void store_tick_soon(struct sim_process *process)
-{
-    if (process->store_ticking || process->store_pending == 0)
-        return;
-    process->store_ticking = true;
-    sim_at(process->sim, sim_delay(process->sim, 2 * WEIR_NS_PER_MS), process, store_tick, NULL, 0);
-}
-
-static void store_tick(struct sim *sim, struct sim_process *process, void *arg, uint64_t number)
-{
-    (void)arg;
-    (void)number;
-    if (!process)
-        return;
-    process->store_ticking = false;
-    uint32_t most = 1 + (uint32_t)weir_random_below(&sim->random, 16);
-    process->store_pending -= weir_memory_store_step(process->store, most);
-    struct weir_store *store = weir_memory_store_store(process->store);
-    struct weir_store_result result = {0};
-    while (process->role && store->poll(store, &result)) {
-        struct weir_event event = {.type = WEIR_EVENT_STORED, .result = &result};
-        sim_step(process, &event);
-        weir_store_result_fini(&result);
-        result = (struct weir_store_result){0};
-    }
-    store_tick_soon(process);
-}
-
 static void host_store(void *self, struct weir_store_request *request)
 {
     struct sim_process *process = self;
@@ -324,10 +296,7 @@ static void host_store(void *self, struct weir_store_request *request)
         sim_disk_submit(process, request);
         return;
     }
-    struct weir_store *store = weir_memory_store_store(process->store);
-    store->submit(store, request);
-    process->store_pending++;
-    store_tick_soon(process);
+    sim_spool_submit(process, request);
 }
 
 static void host_run(void *self, struct weir_job *job)
@@ -347,7 +316,7 @@ static void stop_and_return(struct sim *sim, struct sim_process *process, void *
     (void)number;
     if (!process)
         return;
-    sim_crash(process);
+    sim_end(process, SIM_STOPPED);
     if (!process->held_down)
         sim_start(process);
     (void)sim;
@@ -357,7 +326,8 @@ static void host_stopped(void *self, int status)
 {
     struct sim_process *process = self;
     sim_log(process->sim, process->name, "stopped, status %d", status);
-    if (status != 0)
+    process->stopping = true;
+    if (status != 0 && !sim_storage_may_fail(process))
         sim_fail(process->sim, SIM_CHECK_CONDUCT, "%s stopped with status %d", process->name,
                  status);
     sim_at(process->sim, 1, process, stop_and_return, NULL, 0);
@@ -368,6 +338,7 @@ static void host_log(void *self, enum weir_log_level level, const char *text)
     struct sim_process *process = self;
     if (strstr(text, "beyond the credit"))
         sim_fail(process->sim, SIM_CHECK_CREDIT, "%s: %s", process->name, text);
+    process->said_why = process->said_why || level == WEIR_LOG_ERROR;
     if (level <= WEIR_LOG_INFO)
         sim_log(process->sim, process->name, "says: %s", text);
 }
@@ -416,40 +387,61 @@ static void each_link_of(struct sim_process *process, void (*call)(struct sim_li
     }
 }
 
+static void start_again(struct sim *sim, struct sim_process *process, void *arg, uint64_t number)
+{
+    (void)sim;
+    (void)arg;
+    (void)number;
+    if (process && !process->held_down)
+        sim_start(process);
+}
+
 void sim_start(struct sim_process *process)
 {
     if (process->role || process->sim->over)
         return;
     process->epoch++;
+    process->stopping = false;
+    process->said_why = false;
     process->role = sim_role_new(process);
+    if (!process->role) { /* its storage cannot be opened now */
+        sim_end(process, SIM_KILLED);
+        sim_at(process->sim, sim_delay(process->sim, 500 * WEIR_NS_PER_MS), process, start_again,
+               NULL, 0);
+        return;
+    }
     sim_log(process->sim, process->name, "starts");
     struct weir_event event = {.type = WEIR_EVENT_START};
     sim_step(process, &event);
     each_link_of(process, link_connect_soon);
 }
 
-void sim_crash(struct sim_process *process)
+void sim_end(struct sim_process *process, enum sim_ending how)
 {
-    if (!process->role)
-        return;
-    sim_log(process->sim, process->name, "crashes");
-    sim_check_stale(process);
+    static const char *const words[] = {"is gone", "crashes", "loses its power"};
+    if (process->role || how == SIM_POWER_LOST)
+        sim_log(process->sim, process->name, "%s", words[how]);
+    const bool ran = process->role != NULL;
+    if (ran)
+        sim_check_stale(process);
     process->stale_acks = 0;
     weir_role_destroy(&process->role);
     process->epoch++;
     process->wake_serial++;
-    if (process->store) {
-        /* some of what was handed over may have reached the disk, unanswered */
-        weir_memory_store_step(process->store,
-                               (uint32_t)weir_random_below(&process->sim->random, 4));
-        weir_memory_store_crash(process->store);
-    }
-    process->store_pending = 0;
-    process->store_ticking = false;
+    if (process->spool)
+        sim_spool_end(process, how);
+    if (!ran)
+        return;
     if (process->disk)
         sim_disk_crash(process);
     sim_handlers_fini(process);
     each_link_of(process, sim_break);
+}
+
+void sim_crash(struct sim_process *process)
+{
+    if (process->role)
+        sim_end(process, SIM_KILLED);
 }
 
 void sim_world_fini(struct sim *sim)
@@ -460,7 +452,7 @@ void sim_world_fini(struct sim *sim)
         weir_role_destroy(&process->role);
         process->epoch++;
         sim_handlers_fini(process);
-        weir_memory_store_destroy(&process->store);
+        sim_spool_destroy(process);
         sim_disk_destroy(&process->disk);
     }
     struct weir_heap_node *node;
