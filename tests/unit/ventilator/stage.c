@@ -1,6 +1,7 @@
 #include "stage.h"
 
 #include <base/alloc.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,7 +23,8 @@ static void text_copy(char *to, size_t size, struct weir_text text)
 
 static void payload_copy(char *to, size_t size, const struct weir_message_view *view)
 {
-    snprintf(to, size, "%.*s", (int)view->payload_bytes, (const char *)view->payload);
+    const size_t bytes = view->payload_bytes < size ? view->payload_bytes : size;
+    snprintf(to, size, "%.*s", (int)bytes, (const char *)view->payload);
 }
 
 static void hear_deliver(struct stage *self, uint64_t peer, const struct weir_control *control,
@@ -75,6 +77,8 @@ static void hear_answer(struct stage *self, const struct weir_control *control)
         weir_id_decode(control->duplicates[i].id, &id);
         answered->duplicate_of[i] = id.sequence;
     }
+    if (self->on_answer)
+        self->on_answer(self->watcher, answered);
 }
 
 static void send_to(struct stage *self, enum weir_event_type type, uint32_t port, uint64_t peer,
@@ -82,7 +86,8 @@ static void send_to(struct stage *self, enum weir_event_type type, uint32_t port
 {
     struct weir_event event = {
         .type = type, .now = self->now, .port = port, .peer = peer, .frames = frames};
-    weir_role_step(self->role, &event);
+    if (!self->spool.directory || self->stopped == -1)
+        weir_role_step(self->role, &event);
     if (frames)
         weir_frames_drop(frames);
 }
@@ -117,6 +122,8 @@ static void letter_add(struct stage *self, const struct weir_batch_header *heade
         snprintf(letter->errors[i], sizeof letter->errors[i], "%.*s", (int)notes[i].error_bytes,
                  notes[i].error);
     }
+    if (self->on_letter)
+        self->on_letter(self->watcher, letter);
 }
 
 static void hear_collected(struct stage *self, const struct weir_frames *frames)
@@ -208,10 +215,16 @@ static void on_wake(void *arg, int64_t mono_ns)
     ((struct stage *)arg)->wake_ns = mono_ns;
 }
 
+static struct weir_store *store_of(struct stage *self)
+{
+    return self->files ? self->files : weir_memory_store_store(self->memory);
+}
+
 static void on_store(void *arg, struct weir_store_request *request)
 {
-    struct weir_store *store = weir_memory_store_store(((struct stage *)arg)->memory);
-    store->submit(store, request);
+    struct stage *self = arg;
+    self->outstanding++;
+    store_of(self)->submit(store_of(self), request);
 }
 
 static void on_stopped(void *arg, int status)
@@ -241,10 +254,27 @@ struct weir_group_policy stage_policy(const char *name)
     return policy;
 }
 
+static struct weir_recovered *recover(struct stage *self)
+{
+    struct weir_recovered *recovered = NULL;
+    if (!self->spool.directory)
+        return weir_memory_store_recover(self->memory);
+    free(self->damage);
+    self->damage = NULL;
+    self->open_error = (struct weir_error){0};
+    if (weir_spool_open(&self->spool, &self->files, &recovered, &self->open_error) == 0 &&
+        recovered->damage)
+        self->damage = weir_strdup(recovered->damage);
+    return recovered;
+}
+
 void stage_start(struct stage *self)
 {
-    struct weir_recovered *recovered = weir_memory_store_recover(self->memory);
-    self->stopped = -1;
+    struct weir_recovered *recovered = recover(self);
+    self->outstanding = 0;
+    self->stopped = recovered ? -1 : 1;
+    if (!recovered)
+        return;
     self->crashed = false;
     self->wake_ns = WEIR_TIME_NEVER;
     self->role = weir_ventilator_new(&self->config, &recovered, &self->host, ++self->seed);
@@ -252,11 +282,10 @@ void stage_start(struct stage *self)
     send_to(self, WEIR_EVENT_LINK_UP, WEIR_PORT_TO, 0, NULL);
 }
 
-struct stage *stage_new(const struct weir_group_policy *policies, uint32_t count,
-                        uint64_t bytes_max)
+static struct stage *stage_make(const struct weir_group_policy *policies, uint32_t count,
+                                uint64_t bytes_max)
 {
     struct stage *self = weir_zalloc(1, sizeof *self);
-    self->memory = weir_memory_store_new(STAGE_TAG, bytes_max);
     self->host = (struct weir_host){.self = self,
                                     .send = on_send,
                                     .wake_at = on_wake,
@@ -275,15 +304,36 @@ struct stage *stage_new(const struct weir_group_policy *policies, uint32_t count
                                                    .idempotency_count_max = 100};
     self->now = (struct weir_now){.mono_ns = 1000 * WEIR_NS_PER_S, .wall_ms = STAGE_START_MS};
     self->steps_left = UINT64_MAX;
+    return self;
+}
+
+struct stage *stage_new(const struct weir_group_policy *policies, uint32_t count,
+                        uint64_t bytes_max)
+{
+    struct stage *self = stage_make(policies, count, bytes_max);
+    self->memory = weir_memory_store_new(STAGE_TAG, bytes_max);
     stage_start(self);
     stage_run(self);
     return self;
 }
 
+struct stage *stage_new_on_files(const struct weir_group_policy *policies, uint32_t count,
+                                 const struct weir_spool_config *spool, int64_t after_ms)
+{
+    struct stage *self = stage_make(policies, count, spool->bytes_max);
+    self->spool = *spool;
+    self->now.wall_ms += after_ms;
+    return self;
+}
+
 void stage_crash(struct stage *self)
 {
-    weir_role_destroy(&self->role);
-    weir_memory_store_crash(self->memory);
+    if (self->role)
+        weir_role_destroy(&self->role);
+    if (self->memory)
+        weir_memory_store_crash(self->memory);
+    if (self->files)
+        weir_store_destroy(&self->files);
     for (uint32_t i = 0; i < 64; i++)
         weir_bytes_drop(&self->pending[i]);
 }
@@ -298,9 +348,10 @@ void stage_restart(struct stage *self)
 void stage_destroy(struct stage **self)
 {
     struct stage *stage = *self;
-    if (stage->role)
-        stage_crash(stage);
-    weir_memory_store_destroy(&stage->memory);
+    stage_crash(stage);
+    if (stage->memory)
+        weir_memory_store_destroy(&stage->memory);
+    free(stage->damage);
     for (uint32_t i = 0; i < stage->letter_count; i++)
         weir_bytes_drop(&stage->letters[i].body);
     weir_bytes_drop(&stage->admin);
@@ -310,13 +361,25 @@ void stage_destroy(struct stage **self)
 
 /* ---- time ---- */
 
+/* The next result of the store, which is there whenever anything is outstanding. */
+static bool take_result(struct stage *self, struct weir_store_result *result)
+{
+    struct weir_store *store = store_of(self);
+    if (!self->files)
+        return weir_memory_store_step(self->memory, 1) > 0 && store->poll(store, result);
+    if (self->outstanding == 0)
+        return false;
+    struct pollfd wait = {.fd = store->fd(store), .events = POLLIN};
+    while (!store->poll(store, result))
+        assert_int_equal(poll(&wait, 1, 30000), 1);
+    self->outstanding--;
+    return true;
+}
+
 static bool complete_one(struct stage *self)
 {
-    struct weir_store *store = weir_memory_store_store(self->memory);
     struct weir_store_result result;
-    if (weir_memory_store_step(self->memory, 1) == 0)
-        return false;
-    if (!store->poll(store, &result))
+    if (!take_result(self, &result))
         return false;
     struct weir_event event = {.type = WEIR_EVENT_STORED, .now = self->now, .result = &result};
     weir_role_step(self->role, &event);
@@ -341,7 +404,7 @@ static bool answer_collected(struct stage *self)
 void stage_run(struct stage *self)
 {
     for (uint32_t turns = 0; turns < 200000; turns++) {
-        if (self->crashed)
+        if (self->crashed || (self->spool.directory && self->stopped != -1))
             return;
         if (self->steps_left == 0) {
             self->crashed = true;
@@ -365,7 +428,8 @@ void stage_pass(struct stage *self, int64_t ms)
 {
     const int64_t until_ns = self->now.mono_ns + ms * WEIR_NS_PER_MS;
     stage_run(self);
-    while (!self->crashed && self->wake_ns < until_ns) {
+    while (!self->crashed && self->wake_ns < until_ns &&
+           !(self->spool.directory && self->stopped != -1)) {
         const int64_t step_ms =
             (self->wake_ns - self->now.mono_ns + WEIR_NS_PER_MS - 1) / WEIR_NS_PER_MS;
         self->now.mono_ns += step_ms * WEIR_NS_PER_MS;

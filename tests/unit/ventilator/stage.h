@@ -52,6 +52,12 @@ enum collector { COLLECTOR_TAKES, COLLECTOR_REFUSES, COLLECTOR_SILENT };
 
 struct stage {
     struct weir_memory_store *memory;
+    /* Instead of it, when its directory is set: a spool of files. */
+    struct weir_spool_config spool;
+    struct weir_store *files;     /* NULL while it is closed */
+    uint32_t outstanding;         /* requests to it without a result */
+    struct weir_error open_error; /* of its last start; code 0: it opened */
+    char *damage;                 /* what that start reported; NULL: nothing */
     struct weir_role *role;
     struct weir_host host;
     struct weir_now now;
@@ -69,6 +75,10 @@ struct stage {
     uint32_t answered_count, answered_seen;
     struct letter letters[256];
     uint32_t letter_count;
+    /* Called at once for each answer, and for each letter before the collector's own OK; may be NULL. */
+    void (*on_answer)(void *watcher, const struct answered *answered);
+    void (*on_letter)(void *watcher, const struct letter *letter);
+    void *watcher;
     struct weir_bytes pending[64]; /* PUTs to a silent collector: the numbers only are kept */
     struct weir_bytes admin;       /* the last ANSWER's map */
     char admin_error[32];
@@ -85,6 +95,11 @@ struct stage {
 struct weir_group_policy stage_policy(const char *name);
 struct stage *stage_new(const struct weir_group_policy *policies, uint32_t count,
                         uint64_t bytes_max);
+/* The same over the real spool, so long after STAGE_START_MS, and not started yet. Where a start
+ * does not open it, the role is NULL and `stopped` is 1, as the program would have it; and once the
+ * role has stopped, it is not stepped any more. */
+struct stage *stage_new_on_files(const struct weir_group_policy *policies, uint32_t count,
+                                 const struct weir_spool_config *spool, int64_t after_ms);
 void stage_destroy(struct stage **self);
 /* Start the role with what the store has; stage_new has done so once. */
 void stage_start(struct stage *self);
