@@ -1,8 +1,18 @@
 /* What the contract's structs own, and their defaults and names. */
 #include <base/error.h>
+#include <base/topic.h>
 #include <contract/backend.h>
 
 #include <stdlib.h>
+
+bool weir_group_policy_wants(const struct weir_group_policy *policy, const char *topic,
+                             uint32_t bytes)
+{
+    for (uint32_t i = 0; i < policy->topic_count; i++)
+        if (weir_topic_match(policy->topics[i], topic, bytes))
+            return true;
+    return false;
+}
 
 struct weir_group_policy weir_group_policy_default(void)
 {
@@ -116,6 +126,7 @@ void weir_store_result_fini(struct weir_store_result *result)
         weir_record_fini(&result->records[i]);
     free(result->records);
     rows_destroy(result->rows, result->row_count);
+    free(result->inherited);
     *result = (struct weir_store_result){0};
 }
 

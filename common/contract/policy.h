@@ -46,6 +46,10 @@ struct weir_group_policy {
     bool dynamic;           /* joined at run time, not in the topology file */
 };
 
+/* Whether one of its patterns matches the topic. */
+bool weir_group_policy_wants(const struct weir_group_policy *policy, const char *topic,
+                             uint32_t bytes);
+
 /* The defaults of every field, with an empty name and no topics. */
 struct weir_group_policy weir_group_policy_default(void);
 

@@ -58,7 +58,7 @@ enum weir_row_state {
 };
 
 struct weir_row {
-    uint32_t group; /* the group's number in this spool */
+    uint32_t group; /* the group's number in this spool; or WEIR_GROUP_LATER */
     uint64_t sequence;
     enum weir_row_state state;
     int64_t time_ms;   /* accepted */
@@ -81,6 +81,10 @@ struct weir_row {
 };
 
 void weir_row_fini(struct weir_row *row);
+
+/* Rows of this number, all DEFERRED, are of messages that are delayed: a group that is made before
+ * they are due gets them, too (WEIR_OP_INHERIT). `history` is their topic. */
+#define WEIR_GROUP_LATER 0u
 
 /* Sequences per chunk of a group's settled bitmap. */
 #define WEIR_CHUNK_SEQUENCES 8192u
@@ -146,6 +150,9 @@ enum weir_op_type {
     WEIR_OP_IDEM_PUT,       /* idem: insert or replace by sequence */
     WEIR_OP_IDEM_TRIM,      /* sequence: forget keys of messages below */
     WEIR_OP_ABSORBED,       /* sequence: every record up to it has left its traces in the state */
+    WEIR_OP_INHERIT,        /* group, sequence, time_ms: a group that is made gets rows of its own,
+                               payloads too, for those of WEIR_GROUP_LATER that lie below
+                               `sequence`, are due after time_ms and have one of its topics */
 };
 
 struct weir_op {
@@ -202,6 +209,12 @@ struct weir_store_request {
 
 void weir_store_request_fini(struct weir_store_request *request);
 
+struct weir_row_counts {
+    uint32_t group;
+    uint64_t deferred, dying, dead; /* how many rows */
+    int64_t due_ms;                 /* earliest of DEFERRED; WEIR_TIME_NEVER */
+};
+
 struct weir_store_result {
     uint64_t id;
     enum weir_store_kind kind;
@@ -215,6 +228,8 @@ struct weir_store_result {
     uint32_t row_count;
     bool more;           /* QUERY: `count` or WEIR_QUERY_BYTES_MAX cut the answer short */
     uint32_t duplicates; /* HOLD: messages that were there already */
+    struct weir_row_counts *inherited; /* APPLY: what each INHERIT gave; owned */
+    uint32_t inherited_count;
     /* Any kind: how full the spool is now, and where its oldest segment ends. */
     uint64_t used_bytes;
     uint64_t oldest_segment_last; /* the last sequence of the oldest segment that takes no more
@@ -227,12 +242,6 @@ struct weir_chunk_row {
     uint32_t group;
     uint64_t chunk;
     uint8_t *bits; /* owned, WEIR_CHUNK_BYTES */
-};
-
-struct weir_row_counts {
-    uint32_t group;
-    uint64_t deferred, dying, dead; /* how many rows */
-    int64_t due_ms;                 /* earliest of DEFERRED; WEIR_TIME_NEVER */
 };
 
 /* What the state and the log say at start. */

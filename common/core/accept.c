@@ -170,6 +170,7 @@ void weir_accept_absorb(struct weir_ventilator *v, const struct weir_stream_batc
         group->row.totals.matched += count;
         weir_flush_group(v, group);
     }
+    weir_delayed_absorb(v, batch);
     if (!(batch->header.flags & WEIR_BATCH_IDEMPOTENT) || v->idempotency.count_max == 0)
         return;
     const uint64_t end = weir_stream_batch_end(batch);

@@ -166,13 +166,18 @@ static void copy_row(struct weir_ventilator *v, const struct weir_row *row,
 {
     struct weir_lease *lease = weir_leases_find(&v->leases, row->incarnation, row->delivery);
     struct weir_group *group = weir_groups_number(v, row->group);
-    if (!group || (row->state == WEIR_ROW_LEASED && row->incarnation && !lease))
+    if ((!group && row->group != WEIR_GROUP_LATER) ||
+        (row->state == WEIR_ROW_LEASED && row->incarnation && !lease))
         return; /* something else has become of it meanwhile */
-    struct weir_row *copied = weir_row_new(group, row->sequence, row->time_ms);
+    struct weir_row *copied = weir_zalloc(1, sizeof *copied);
+    copied->group = row->group;
+    copied->sequence = row->sequence;
+    copied->time_ms = row->time_ms;
     copy(v, copied, batch);
     if (lease)
         lease->copied_bytes += payload_bytes(copied);
-    weir_deferred_copied(group, copied);
+    if (group)
+        weir_deferred_copied(group, copied);
     weir_dying_copied(v, copied);
     weir_flush_op(v, WEIR_OP_ROW_COPY)->row = copied;
 }
@@ -228,6 +233,8 @@ static void have_uncopied(struct weir_ventilator *v, struct weir_store_result *r
         } else if (found == WEIR_STREAM_UNKNOWN) {
             weir_stream_want(&v->stream, row->sequence, WEIR_READ_ONE_BYTES);
             c->at_ns = v->now.mono_ns + WEIR_FLUSH_MS * WEIR_NS_PER_MS;
+        } else if (row->group == WEIR_GROUP_LATER) {
+            weir_delayed_drop(v, row->sequence);
         } else { /* damage: there is nothing that could be delivered */
             v->count.missing++;
             weir_flush_row_drop(v, row->group, row->sequence);
@@ -272,7 +279,7 @@ static bool groups_past(struct weir_ventilator *v, uint64_t last)
 /* Nothing unfinished, nothing copied: whatever the account says. */
 static void settle_account(struct weir_ventilator *v)
 {
-    if (v->leases.messages || v->dying.rows)
+    if (v->leases.messages || v->dying.rows || v->delayed.rows)
         return;
     for (uint32_t i = 0; i < v->group_count; i++)
         if (v->groups[i]->deferred.rows || v->groups[i]->keys.waiting)

@@ -238,11 +238,11 @@ static void gather(struct weir_ventilator *v)
 static void applied(struct weir_ventilator *v, struct weir_store_result *result, uint64_t serial,
                     void *pointer)
 {
-    (void)result;
     (void)pointer;
     v->flush.under_way--;
     v->flush.done = serial;
     v->count.flushes++;
+    weir_delayed_flushed(v, result);
     weir_groups_flushed(v);
     weir_replay_flushed(v);
     weir_ventilator_admin_flushed(v);

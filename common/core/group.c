@@ -1,5 +1,4 @@
 #include <base/alloc.h>
-#include <base/topic.h>
 #include <core/group.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,10 +45,7 @@ void weir_group_destroy(struct weir_group **self)
 
 bool weir_group_matches(const struct weir_group *self, const struct weir_batch_header *header)
 {
-    for (uint32_t i = 0; i < self->row.policy.topic_count; i++)
-        if (weir_topic_match(self->row.policy.topics[i], header->topic, header->topic_bytes))
-            return true;
-    return false;
+    return weir_group_policy_wants(&self->row.policy, header->topic, header->topic_bytes);
 }
 
 bool weir_group_ordered(const struct weir_group *self)

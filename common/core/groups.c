@@ -54,6 +54,7 @@ static struct weir_group *create(struct weir_ventilator *v, const struct weir_gr
     v->groups = weir_realloc(v->groups, v->group_count + 1, sizeof(struct weir_group *));
     v->groups[v->group_count++] = group;
     weir_flush_group(v, group);
+    weir_delayed_inherit(v, group);
     weir_ventilator_stir(v, group);
     return group;
 }

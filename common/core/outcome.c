@@ -99,7 +99,8 @@ static void row_done(struct weir_ventilator *v, struct weir_group *group, struct
 {
     key_ends(group, row->key_hash, row->sequence);
     weir_copyout_gone(v, row);
-    if (row->death == 0) {
+    /* Of one from before the group's start no cursor says that it was for the group at all. */
+    if (row->death == 0 && row->sequence >= group->row.start) {
         weir_flush_row_drop(v, row->group, row->sequence);
     } else {
         row->state = WEIR_ROW_DONE;

@@ -54,8 +54,8 @@ static int check(struct weir_ventilator *v, const struct weir_put *put, struct w
             return weir_error_set(error, WEIR_EREFUSED,
                                   "message %" PRIu32 " died in group %.*s, which is not here", i,
                                   (int)message.origin.group_bytes, message.origin.group);
-        if (id.sequence < group->row.start || id.sequence >= v->stream.end ||
-            !weir_settled_has(&group->settled, id.sequence))
+        /* One from before the group's start may have come to it: it was delayed. */
+        if (id.sequence >= v->stream.end || !weir_settled_has(&group->settled, id.sequence))
             return weir_error_set(error, WEIR_EREFUSED,
                                   "message %" PRIu32 " is not dead in group %s", i,
                                   group->row.policy.name);

@@ -309,6 +309,7 @@ static int64_t housekeeping(struct weir_ventilator *v)
         v->housekeeping_ns = v->now.mono_ns + WEIR_HOUSEKEEPING_MS * WEIR_NS_PER_MS;
         weir_groups_housekeeping(v);
         weir_accept_expire(v);
+        weir_delayed_tick(v);
     }
     return v->housekeeping_ns;
 }

@@ -11,6 +11,7 @@
  *   holders.c           what workers say about their leases: acks, beats, losses
  *   outcome.c           what an outcome does to a message
  *   deferred.c          rows waiting for their time, and those that are due
+ *   delayed.c           delayed messages, for groups that do not exist yet
  *   dying.c             dead letters on their way to the collector
  *   flush.c             the state transaction being gathered
  *   copyout.c           freeing the log: what pins it is copied into the state
@@ -79,6 +80,11 @@ struct weir_delivery { /* being put together */
     struct weir_frames frames;
 };
 
+struct weir_delayed { /* rows of WEIR_GROUP_LATER */
+    uint64_t rows;
+    bool asking;
+};
+
 struct weir_dying {
     struct weir_dying_letter *letters; /* fetched, or on their way */
     uint32_t count;
@@ -140,6 +146,7 @@ struct weir_ventilator {
     struct weir_flush flush;
     struct weir_accept accept;
     struct weir_idempotency idempotency;
+    struct weir_delayed delayed;
     struct weir_dying dying;
     struct weir_copyout copyout;
     struct weir_replay *replays;
@@ -303,6 +310,18 @@ struct weir_row *weir_deferred_take(struct weir_group *group, struct weir_ready 
 void weir_deferred_fetch(struct weir_ventilator *v, struct weir_group *group, uint64_t sequence);
 /* A payload was copied into the state: give it to the row if it is in memory. */
 void weir_deferred_copied(struct weir_group *group, const struct weir_row *copy);
+
+/* ---- delayed.c ---- */
+
+/* A batch was committed, or is found above what the state has absorbed. */
+void weir_delayed_absorb(struct weir_ventilator *v, const struct weir_stream_batch *batch);
+/* This group was made just now. */
+void weir_delayed_inherit(struct weir_ventilator *v, const struct weir_group *group);
+/* A flush is durable: what groups got by it. */
+void weir_delayed_flushed(struct weir_ventilator *v, const struct weir_store_result *result);
+void weir_delayed_drop(struct weir_ventilator *v, uint64_t sequence);
+/* What is due by now is for the groups that there are. */
+void weir_delayed_tick(struct weir_ventilator *v);
 
 /* ---- dying.c ---- */
 

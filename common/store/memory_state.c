@@ -336,7 +336,38 @@ static void drop_group(struct weir_memory_state *self, const struct weir_op *op)
     filter(&self->rows, self, keep_row_of_others, op, drop_row);
 }
 
-static void apply_one(struct weir_memory_state *self, struct weir_op *op)
+static void inherit(struct weir_memory_state *self, const struct weir_op *op,
+                    struct weir_store_result *result)
+{
+    struct weir_row_counts counts = {.group = op->group->number, .due_ms = WEIR_TIME_NEVER};
+
+    for (uint32_t i = 0; i < self->rows.count; i++) {
+        const struct weir_row *kept = self->rows.at[i];
+        struct weir_row row = {.group = op->group->number,
+                               .sequence = kept->sequence,
+                               .state = WEIR_ROW_DEFERRED,
+                               .time_ms = kept->time_ms,
+                               .due_ms = kept->due_ms,
+                               .header = kept->header,
+                               .index_entry = kept->index_entry,
+                               .body = kept->body};
+
+        if (kept->group != WEIR_GROUP_LATER || kept->sequence >= op->sequence ||
+            kept->due_ms <= op->time_ms ||
+            !weir_group_policy_wants(&op->group->policy, (const char *)kept->history.data,
+                                     (uint32_t)kept->history.size))
+            continue;
+        put_row(self, &row); /* behind this one, and passed over there */
+        counts.deferred++;
+        if (row.due_ms < counts.due_ms)
+            counts.due_ms = row.due_ms;
+    }
+    result->inherited = weir_realloc(result->inherited, result->inherited_count + 1, sizeof counts);
+    result->inherited[result->inherited_count++] = counts;
+}
+
+static void apply_one(struct weir_memory_state *self, struct weir_op *op,
+                      struct weir_store_result *result)
 {
     switch (op->type) {
     case WEIR_OP_GROUP_PUT:
@@ -379,13 +410,17 @@ static void apply_one(struct weir_memory_state *self, struct weir_op *op)
     case WEIR_OP_ABSORBED:
         self->absorbed = op->sequence;
         break;
+    case WEIR_OP_INHERIT:
+        inherit(self, op, result);
+        break;
     }
 }
 
-void weir_memory_state_apply(struct weir_memory_state *self, struct weir_op *ops, uint32_t count)
+void weir_memory_state_apply(struct weir_memory_state *self, struct weir_op *ops, uint32_t count,
+                             struct weir_store_result *result)
 {
     for (uint32_t i = 0; i < count; i++)
-        apply_one(self, &ops[i]);
+        apply_one(self, &ops[i], result);
 }
 
 static bool matches(const struct weir_row *row, const struct weir_store_request *request)

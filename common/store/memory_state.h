@@ -9,7 +9,8 @@ struct weir_memory_state;
 struct weir_memory_state *weir_memory_state_new(void);
 void weir_memory_state_destroy(struct weir_memory_state **self);
 /* Carry out all operations; what they own is copied or moved out, the rest stays the caller's. */
-void weir_memory_state_apply(struct weir_memory_state *self, struct weir_op *ops, uint32_t count);
+void weir_memory_state_apply(struct weir_memory_state *self, struct weir_op *ops, uint32_t count,
+                             struct weir_store_result *result);
 /* Fill rows, row_count and more. */
 void weir_memory_state_query(const struct weir_memory_state *self,
                              const struct weir_store_request *request,

@@ -177,7 +177,8 @@ static int transact(struct weir_spool *spool, struct weir_task *first, const str
     int status = weir_state_begin(spool->state, error);
 
     for (struct weir_task *task = first; task != end && status == 0; task = task->next)
-        status = weir_state_apply(spool->state, task->request.ops, task->request.op_count, error);
+        status = weir_state_apply(spool->state, task->request.ops, task->request.op_count,
+                                  &task->result, error);
     return status == 0 ? weir_state_commit(spool->state, error) : status;
 }
 

@@ -34,6 +34,9 @@ enum weir_statement {
     STATEMENT_IDEM_PUT,
     STATEMENT_IDEM_TRIM,
     STATEMENT_ABSORBED,
+    STATEMENT_INHERIT_FROM,
+    STATEMENT_INHERIT_ROW,
+    STATEMENT_INHERIT_PAYLOAD,
     STATEMENT_QUERY_DUE,
     STATEMENT_QUERY_DYING,
     STATEMENT_QUERY_MESSAGE,
@@ -72,7 +75,7 @@ int weir_state_check_wal(struct weir_state *state, struct weir_error *error);
  * disk is. */
 int weir_state_begin(struct weir_state *state, struct weir_error *error);
 int weir_state_apply(struct weir_state *state, const struct weir_op *ops, uint32_t count,
-                     struct weir_error *error);
+                     struct weir_store_result *result, struct weir_error *error);
 int weir_state_commit(struct weir_state *state, struct weir_error *error);
 void weir_state_roll_back(struct weir_state *state);
 

@@ -3,6 +3,7 @@
 #include "state.h"
 
 #include <base/alloc.h>
+#include <base/clock.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -277,7 +278,48 @@ static int put_idem(struct weir_state *state, const struct weir_idem_row *idem,
     return weir_state_run(state, put, error);
 }
 
-static int apply_one(struct weir_state *state, const struct weir_op *op, struct weir_error *error)
+static int inherit_one(struct weir_state *state, const struct weir_op *op, uint64_t sequence,
+                       struct weir_error *error)
+{
+    const uint64_t numbers[] = {WEIR_GROUP_LATER, op->group->number, sequence};
+    int status = run_numbers(state, STATEMENT_INHERIT_ROW, 3, numbers, error);
+
+    return status != 0 ? status : run_numbers(state, STATEMENT_INHERIT_PAYLOAD, 3, numbers, error);
+}
+
+static int inherit(struct weir_state *state, const struct weir_op *op,
+                   struct weir_store_result *result, struct weir_error *error)
+{
+    sqlite3_stmt *from = weir_state_statement(state, STATEMENT_INHERIT_FROM, error);
+    struct weir_row_counts counts = {.group = op->group->number, .due_ms = WEIR_TIME_NEVER};
+    int step, status = 0;
+
+    if (from == NULL)
+        return error->code;
+    bind_u64(from, 1, WEIR_GROUP_LATER);
+    sqlite3_bind_int64(from, 2, op->time_ms);
+    bind_u64(from, 3, op->sequence);
+    while (status == 0 && (step = sqlite3_step(from)) != SQLITE_DONE) {
+        const int64_t due_ms = sqlite3_column_int64(from, 1);
+
+        if (step != SQLITE_ROW) {
+            status = weir_state_error(state, "read", error);
+        } else if (weir_group_policy_wants(&op->group->policy, sqlite3_column_blob(from, 2),
+                                           (uint32_t)sqlite3_column_bytes(from, 2))) {
+            status = inherit_one(state, op, (uint64_t)sqlite3_column_int64(from, 0), error);
+            counts.deferred++;
+            if (due_ms < counts.due_ms)
+                counts.due_ms = due_ms;
+        }
+    }
+    sqlite3_reset(from);
+    result->inherited = weir_realloc(result->inherited, result->inherited_count + 1, sizeof counts);
+    result->inherited[result->inherited_count++] = counts;
+    return status;
+}
+
+static int apply_one(struct weir_state *state, const struct weir_op *op,
+                     struct weir_store_result *result, struct weir_error *error)
 {
     switch (op->type) {
     case WEIR_OP_GROUP_PUT:
@@ -307,17 +349,20 @@ static int apply_one(struct weir_state *state, const struct weir_op *op, struct 
     case WEIR_OP_ABSORBED:
         state->absorbed_uncommitted = op->sequence;
         return run_one(state, STATEMENT_ABSORBED, op->sequence, error);
+    case WEIR_OP_INHERIT:
+        return inherit(state, op, result, error);
     }
     return weir_error_set(error, WEIR_EINVAL, "no such operation: %d", (int)op->type);
 }
 
 int weir_state_apply(struct weir_state *state, const struct weir_op *ops, uint32_t count,
-                     struct weir_error *error)
+                     struct weir_store_result *result, struct weir_error *error)
 {
     int status = 0;
 
+    result->inherited_count = 0; /* it may be the second try */
     for (uint32_t i = 0; i < count && status == 0; i++)
-        status = apply_one(state, &ops[i], error);
+        status = apply_one(state, &ops[i], result, error);
     if (status != 0)
         weir_state_roll_back(state);
     return status;

@@ -159,6 +159,16 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_IDEM_PUT] = "INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3)",
     [STATEMENT_IDEM_TRIM] = "DELETE FROM idempotency WHERE sequence < ?1",
     [STATEMENT_ABSORBED] = "UPDATE spool SET absorbed_sequence = ?1",
+    [STATEMENT_INHERIT_FROM] =
+        "SELECT sequence, due_ms, history FROM messages WHERE group_number = ?1 AND state = 1"
+        " AND due_ms > ?2 AND sequence < ?3",
+    [STATEMENT_INHERIT_ROW] =
+        "INSERT OR REPLACE INTO messages SELECT sequence, ?2, state, accepted_ms, due_ms, 0, 0, 0,"
+        " 0, 0, 0, 0, 0, 0, 0, 0, x'', copied FROM messages"
+        " WHERE sequence = ?3 AND group_number = ?1",
+    [STATEMENT_INHERIT_PAYLOAD] =
+        "INSERT OR REPLACE INTO payloads SELECT ?2, sequence, header, index_entry, body"
+        " FROM payloads WHERE sequence = ?3 AND group_number = ?1",
     [STATEMENT_QUERY_DUE] = SELECT_WITH_PAYLOAD
     "WHERE m.state = 1 AND m.group_number = ?1 AND m.due_ms <= ?2 ORDER BY m.due_ms, m.sequence",
     [STATEMENT_QUERY_DYING] = SELECT_WITH_PAYLOAD

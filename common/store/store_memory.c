@@ -240,7 +240,7 @@ static void carry_out(struct weir_memory_store *self, struct pending *pending,
         read_records(self, request, result);
         break;
     case WEIR_STORE_APPLY:
-        weir_memory_state_apply(self->state, request->ops, request->op_count);
+        weir_memory_state_apply(self->state, request->ops, request->op_count, result);
         break;
     case WEIR_STORE_QUERY:
         weir_memory_state_query(self->state, request, result);

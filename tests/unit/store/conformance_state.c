@@ -527,6 +527,67 @@ static void test_producers_and_keys_survive(void **state)
     assert_int_equal(recovered->next_sequence, 81);
 }
 
+static struct weir_op later_op(uint64_t sequence, int64_t due_ms, const char *topic)
+{
+    struct weir_op op = row_op(WEIR_GROUP_LATER, sequence, WEIR_ROW_DEFERRED, due_ms);
+
+    weir_bytes_drop(&op.row->history);
+    op.row->history = weir_bytes_copy(topic, strlen(topic));
+    return op;
+}
+
+static void test_a_new_group_inherits(void **state)
+{
+    struct subject *subject = *state;
+    struct weir_store_request request;
+    struct weir_store_result result = {0};
+    struct weir_op ops[8];
+
+    ops[0] = later_op(10, 501, "user.email");
+    ops[1] = with_payload(later_op(11, 700, "order.new"), "copied");
+    ops[2] = later_op(12, 800, "user.other"); /* not its topic */
+    ops[3] = later_op(13, 500, "user.email"); /* due */
+    ops[4] = later_op(20, 900, "user.email"); /* in the log, for this group */
+    ops[5] = row_op(7, 14, WEIR_ROW_DEFERRED, 900);
+    ops[6] = group_op(1, "email", WEIR_ORDER_NONE);
+    ops[7] = group_op(1, "email", WEIR_ORDER_NONE);
+    ops[7].type = WEIR_OP_INHERIT;
+    ops[7].sequence = 20;
+    ops[7].time_ms = 500;
+    request = apply_request(5, ops, 8);
+    perform(subject, &request, &result);
+    assert_int_equal(result.inherited_count, 1);
+    assert_int_equal(result.inherited[0].group, 1);
+    assert_int_equal(result.inherited[0].deferred, 2);
+    assert_int_equal(result.inherited[0].due_ms, 501);
+    weir_store_result_fini(&result);
+    reopen(subject);
+    query(subject,
+          (struct weir_store_request){.query = WEIR_QUERY_DUE, .number = 1, .time_ms = 1000},
+          &result);
+    assert_int_equal(result.row_count, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct weir_row *row = &result.rows[i];
+        assert_int_equal(row->sequence, 10 + i);
+        assert_int_equal(row->state, WEIR_ROW_DEFERRED);
+        assert_int_equal(row->time_ms, 1234);
+        assert_int_equal(row->due_ms, i == 0 ? 501 : 700);
+        assert_int_equal(row->attempt + row->death + row->releases + row->suspect + row->reason, 0);
+        assert_true(row->key_hash == 0 && row->incarnation == 0 && row->worker == 0);
+        assert_int_equal(row->history.size, 0);
+    }
+    assert_int_equal(result.rows[0].body.size, 0);
+    assert_true(weir_bytes_equal(&result.rows[1].body, "copied", 6));
+    assert_true(weir_bytes_equal(&result.rows[1].header, "head", 4));
+    weir_store_result_fini(&result);
+    query(subject, (struct weir_store_request){.query = WEIR_QUERY_UNCOPIED, .sequence = 12},
+          &result);
+    assert_int_equal(result.row_count, 2); /* of both: 10, not 11 */
+    assert_int_equal(result.rows[0].sequence, 10);
+    assert_int_equal(result.rows[1].sequence, 10);
+    weir_store_result_fini(&result);
+}
+
 #define CASE(name)                                                                                 \
     {                                                                                              \
 #name, name, conformance_set_up, conformance_tear_down, subject                            \
@@ -545,6 +606,7 @@ int conformance_run_state(struct subject *subject)
         CASE(test_groups_and_chunks_survive),
         CASE(test_rows_survive),
         CASE(test_producers_and_keys_survive),
+        CASE(test_a_new_group_inherits),
     };
 
     return cmocka_run_group_tests_name("the contract: state", tests, NULL, NULL);
