@@ -17,6 +17,7 @@ struct sim_state {
     struct {
         struct weir_op *ops;
         uint32_t count;
+        struct weir_store_result *result;
     } * parts;
     uint32_t part_count;
 };
@@ -122,12 +123,13 @@ int weir_state_begin(struct weir_state *state, struct weir_error *error)
 }
 
 int weir_state_apply(struct weir_state *state, const struct weir_op *ops, uint32_t count,
-                     struct weir_error *error)
+                     struct weir_store_result *result, struct weir_error *error)
 {
     struct sim_state *self = from_state(state);
     (void)error;
     self->parts = weir_realloc(self->parts, self->part_count + 1, sizeof *self->parts);
     self->parts[self->part_count].ops = (struct weir_op *)(uintptr_t)ops;
+    self->parts[self->part_count].result = result;
     self->parts[self->part_count++].count = count;
     return 0;
 }
@@ -135,7 +137,8 @@ int weir_state_apply(struct weir_state *state, const struct weir_op *ops, uint32
 static void commit(struct sim_state *self)
 {
     for (uint32_t i = 0; i < self->part_count; i++)
-        weir_memory_state_apply(self->disk->memory, self->parts[i].ops, self->parts[i].count);
+        weir_memory_state_apply(self->disk->memory, self->parts[i].ops, self->parts[i].count,
+                                self->parts[i].result);
     self->state.absorbed = weir_memory_state_absorbed(self->disk->memory);
 }
 
