@@ -443,8 +443,10 @@ static ssize_t call_pwritev(const struct weir_io *io, int fd, const struct iovec
     const int number = errno;
     if (was_dead)
         return -1;
-    if (fails || chance(self, 64)) /* some of it is written all the same */
+    if (fails) /* some of it is written all the same */
         size = weir_random_below(&self->random, size + 1);
+    else if (size > 1 && chance(self, 64)) /* it may take several calls */
+        size = 1 + weir_random_below(&self->random, size - 1);
     left = find_room(self, inode, offset, size);
     if (left == 0 && size > 0 && !fails)
         return -1;
