@@ -96,15 +96,15 @@ static bool is_open(const struct sim *sim, const struct sim_message *message, ui
 /* All that was sent has come to its end, and the ventilators say so, too. */
 bool sim_settled(struct sim *sim)
 {
+    if (sim->now_ns < sim->idle_asked_ns + 50 * WEIR_NS_PER_MS)
+        return false;
+    sim->idle_asked_ns = sim->now_ns;
     if (!sim_producers_done(sim) || !sim_replayers_done(sim))
         return false;
     for (uint32_t i = 0; i < sim->message_count; i++)
         for (uint32_t g = 0; g < sim->group_count; g++)
             if (is_open(sim, &sim->messages[i], g))
                 return false;
-    if (sim->now_ns < sim->idle_asked_ns + 100 * WEIR_NS_PER_MS)
-        return false;
-    sim->idle_asked_ns = sim->now_ns;
     return sim_groups_idle(sim);
 }
 

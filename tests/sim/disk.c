@@ -85,8 +85,10 @@ static void note(struct sim_process *process, const struct weir_message_view *vi
                  (unsigned long long)id.sequence);
     if (process->kind == SIM_SINK) {
         message->in[group].results++;
+        sim_count(sim, SIM_COUNT_RESULTS);
     } else {
         message->in[group].deaths++;
+        sim_count(sim, SIM_COUNT_DEATHS);
         sim->letters = weir_realloc(sim->letters, sim->letter_count + 1, sizeof *sim->letters);
         struct sim_letter *letter = &sim->letters[sim->letter_count++];
         *letter = (struct sim_letter){.message = message->number,

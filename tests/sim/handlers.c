@@ -17,7 +17,7 @@ enum sim_behaviour sim_behaviour_of(const struct sim *sim, uint32_t message, uin
 {
     struct weir_random dice;
     weir_random_seed(&dice, sim->seed * 1000003u + message * 31u + group);
-    uint64_t roll = weir_random_below(&dice, 100);
+    uint64_t roll = sim->params.failures ? weir_random_below(&dice, 100) : 0;
     if (roll < 80)
         return SIM_OK;
     if (roll < 88)
@@ -113,7 +113,9 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
         return;
     sim_check_lease(process, message);
     sim_check_start(sim, process->group, message, &job->job, job->at);
-    message->in[process->group].starts++;
+    sim_count(sim, SIM_COUNT_STARTS);
+    if (message->in[process->group].starts++ > 0)
+        sim_count(sim, SIM_COUNT_REPEATS);
     sim_tried(message, process->group, job->job.attempt);
     enum sim_behaviour behaviour = sim_behaviour_of(sim, message->number, process->group);
     bool crashes = behaviour == SIM_CRASH_ALWAYS ||
@@ -159,6 +161,7 @@ static struct weir_job_outcome outcome_of(const struct sim *sim, struct sim_proc
     } else {
         outcome.error = weir_bytes_borrow(failure, sizeof failure - 1);
         message->in[process->group].failures += outcome.outcome != WEIR_UNAVAILABLE;
+        sim_count(sim, SIM_COUNT_FAILURES);
     }
     return outcome;
 }

@@ -32,7 +32,7 @@ static void power_back(struct sim *sim, struct sim_process *none, void *arg, uin
 
 static void power_cut(struct sim *sim, uint32_t machine)
 {
-    sim->power_cuts++;
+    sim_count(sim, SIM_COUNT_POWER_CUTS);
     for (uint32_t i = 0; i < sim->process_count; i++) {
         struct sim_process *process = &sim->processes[i];
         if (process->machine != machine || process->kind >= SIM_PRODUCER)
@@ -86,6 +86,7 @@ static void fast_again(struct sim *sim, struct sim_process *none, void *arg, uin
 
 static void disk_fills(struct sim *sim, struct sim_process *process)
 {
+    sim_count(sim, SIM_COUNT_DISKS_FULL);
     sim_log(sim, process->name, "has a full disk");
     if (process->disk)
         sim_disk_fill(process->disk, true);
@@ -97,6 +98,7 @@ static void disk_fills(struct sim *sim, struct sim_process *process)
 
 static void disk_fails(struct sim *sim, struct sim_process *process)
 {
+    sim_count(sim, SIM_COUNT_DISK_FAILURES);
     static const char *const names[] = {"write", "read", "sync", "change of a name"};
     const enum sim_call_kind kind = (enum sim_call_kind)roll(sim, 0, SIM_CALL_KINDS - 1);
     const uint32_t after = roll(sim, 0, 6), times = roll(sim, 0, 2) ? 1 : roll(sim, 1, 5);
@@ -130,13 +132,11 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
 {
     (void)none;
     (void)arg;
-    (void)number;
-    if (sim->over || sim->now_ns >= sim->faults_end_ns)
+    if (sim->over || sim->now_ns >= sim->faults_end_ns || number == 0)
         return;
     struct sim_process *process = pick(sim);
     const uint32_t kind = roll(sim, 0, 9);
-    sim->disk_faults += kind >= 4;
-    if (kind < 4)
+    if (sim->params.disks == 0 || (kind < 4 && sim->params.power > 0))
         power_cut(sim, process->machine);
     else if (kind < 7)
         disk_fails(sim, process);
@@ -144,7 +144,7 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
         disk_fills(sim, process);
     else
         disk_slows(sim, process);
-    sim_at(sim, sim_delay(sim, 1500 * WEIR_NS_PER_MS), NULL, fault, NULL, 0);
+    sim_at(sim, sim_delay(sim, 1500 * WEIR_NS_PER_MS), NULL, fault, NULL, number - 1);
 }
 
 void sim_power_scenario(struct sim *sim)
@@ -152,8 +152,8 @@ void sim_power_scenario(struct sim *sim)
     const uint32_t machines = roll(sim, 0, 2) == 0 ? roll(sim, 1, 4) : 0;
     for (uint32_t i = 0; i < sim->process_count; i++)
         sim->processes[i].machine = machines > 0 ? roll(sim, 1, machines) : i + 1;
-    if (roll(sim, 0, 3) > 0)
-        sim_at(sim, sim_delay(sim, WEIR_NS_PER_S), NULL, fault, NULL, 0);
+    if (sim->params.power + sim->params.disks > 0)
+        sim_at(sim, sim_delay(sim, WEIR_NS_PER_S), NULL, fault, NULL, sim->params.faults);
 }
 
 void sim_power_heal(struct sim *sim)

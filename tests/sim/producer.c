@@ -34,6 +34,7 @@ static struct sim_message *message_new(struct sim *sim, uint32_t stream)
         sim->messages = weir_realloc(sim->messages, sim->message_capacity, sizeof *sim->messages);
     }
     struct sim_message *message = &sim->messages[sim->message_count];
+    sim_count(sim, SIM_COUNT_MESSAGES);
     *message = (struct sim_message){.number = sim->message_count++, .stream = stream};
     return message;
 }
@@ -58,6 +59,7 @@ static void told_duplicate(struct sim *sim, struct sim_message *message,
     weir_id_decode(duplicate->id, &id);
     const struct sim_message *original = message->idempotency ? original_of(sim, message) : NULL;
     message->duplicate = true;
+    sim_count(sim, SIM_COUNT_DUPLICATES);
     if (!message->idempotency)
         sim_fail(sim, SIM_CHECK_DUPLICATE, "message %u is called a duplicate, and has no key",
                  message->number);
@@ -108,9 +110,9 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
 /* Mostly a new one, sometimes one of the last twenty, sometimes none. */
 static uint32_t key_pick(struct sim *sim)
 {
-    if (sim->repeats_percent == 0 || weir_random_below(&sim->random, 4) == 0)
+    if (sim->params.repeats == 0 || weir_random_below(&sim->random, 4) == 0)
         return 0;
-    if (sim->last_idempotency > 20 && weir_random_below(&sim->random, 100) < sim->repeats_percent)
+    if (sim->last_idempotency > 20 && weir_random_below(&sim->random, 100) < sim->params.repeats)
         return sim->last_idempotency - (uint32_t)weir_random_below(&sim->random, 20);
     return ++sim->last_idempotency;
 }
@@ -125,18 +127,18 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
     self->left -= count;
     struct weir_batch_header header = {.topic = "work.item", .topic_bytes = 9};
     memcpy(header.producer, weir_submit_producer(self->submit), sizeof header.producer);
-    if (weir_random_below(random, 12) == 0)
+    if (sim->params.delays && weir_random_below(random, 8) == 0)
         header.delay_ms = 1 + (int64_t)weir_random_below(random, 3000);
-    if (weir_random_below(random, 20) == 0)
+    if (sim->params.lifetimes && weir_random_below(random, 10) == 0)
         header.ttl_ms = 1 + (int64_t)weir_random_below(random, 3000);
     struct weir_batch_builder *builder = weir_batch_builder_new(&header);
     struct batch_note *batch = weir_alloc(sizeof *batch + count * sizeof batch->numbers[0]);
     batch->count = count;
     for (uint32_t i = 0; i < count; i++) {
-        struct sim_message *message = message_new(sim, self->process->index);
+        struct sim_message *message = message_new(sim, self->process->links[0].server->index);
         message->delayed = header.delay_ms > 0;
         message->expires = header.ttl_ms > 0;
-        if (weir_random_below(random, 3) != 0)
+        if (sim->params.keys && weir_random_below(random, 3) != 0)
             snprintf(message->key, sizeof message->key, "k%u",
                      (unsigned)weir_random_below(random, 6));
         char payload[16];
@@ -198,7 +200,7 @@ struct weir_role *sim_producer_new(struct sim_process *process)
     struct weir_submit_owner mine = owner;
     mine.self = self;
     self->submit = weir_submit_new(WEIR_PORT_TO, id, WEIR_PRODUCER_WINDOW, &mine, &process->host);
-    self->left = 40 + (uint32_t)weir_random_below(&process->sim->random, 160);
+    self->left = process->sim->params.messages;
     self->pace_ns = (INT64_C(30) << weir_random_below(&process->sim->random, 6)) * WEIR_NS_PER_MS;
     process->producer = self;
     return &self->role;

@@ -32,7 +32,7 @@ static struct sim_letter *pick(struct sim_replayer *self, bool again)
     uint64_t seen = 0;
     for (uint32_t i = 0; i < sim->letter_count; i++) {
         struct sim_letter *letter = &sim->letters[i];
-        if (sim->messages[letter->message].stream != self->process->index ||
+        if (sim->messages[letter->message].stream != self->process->links[0].server->index ||
             letter->death > DEATHS_MAX || letter->replayed != again ||
             sim_may_lose(sim, letter->group))
             continue;
@@ -68,6 +68,7 @@ static void replay(struct sim_replayer *self, struct sim_letter *letter, const s
     if (!letter->replayed)
         sim->messages[letter->message].in[letter->group].replays++;
     letter->replayed = true;
+    sim_count(sim, SIM_COUNT_REPLAYS);
     weir_submit_send(self->submit, builder, WEIR_BATCH_REPLAY, NULL, now);
     weir_batch_builder_destroy(&builder);
 }

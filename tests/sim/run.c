@@ -5,6 +5,7 @@
 
 bool sim_play(struct sim *sim)
 {
+    sim_params_draw(sim);
     sim_scenario(sim);
     if (!sim_run(sim, sim->faults_end_ns, NULL) && sim->failure[0] == '\0')
         sim_fail(sim, SIM_CHECK_DRAIN, "the run ended early");

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FAULTS_NS (15 * WEIR_NS_PER_S)
 #define CLOCK_BACK_MS_MAX 900000
 
 static uint32_t roll(struct sim *sim, uint32_t from, uint32_t to)
@@ -13,14 +12,14 @@ static uint32_t roll(struct sim *sim, uint32_t from, uint32_t to)
 
 static void groups_make(struct sim *sim)
 {
-    sim->group_count = roll(sim, 1, 3);
+    sim->group_count = sim->params.groups;
     for (uint32_t i = 0; i < sim->group_count; i++) {
         struct weir_group_policy *policy = &sim->groups[i].policy;
         *policy = weir_group_policy_default();
         snprintf(policy->name, sizeof policy->name, "group%u", i);
         policy->topic_count = 1;
         snprintf(policy->topics[0], sizeof policy->topics[0], "%s", i % 2 ? "work.*" : "work.>");
-        policy->order = roll(sim, 0, 1) ? WEIR_ORDER_KEY : WEIR_ORDER_NONE;
+        policy->order = sim->params.ordered && roll(sim, 0, 1) ? WEIR_ORDER_KEY : WEIR_ORDER_NONE;
         policy->attempts = roll(sim, 2, 4);
         policy->backoff =
             (struct weir_backoff){.first_ms = 100, .factor_permille = 2000, .max_ms = 2000};
@@ -28,11 +27,11 @@ static void groups_make(struct sim *sim)
         policy->lease_ms = 6000;
         if (roll(sim, 0, 4) == 0)
             policy->rate_permille = 100000;
-        if (roll(sim, 0, 5) == 0)
+        if (sim->params.sparing && roll(sim, 0, 2) == 0)
             policy->delivery = WEIR_AT_MOST_ONCE;
         if (policy->delivery == WEIR_AT_MOST_ONCE)
             policy->order = WEIR_ORDER_NONE;
-        if (roll(sim, 0, 5) == 0) {
+        if (sim->params.backlogs && roll(sim, 0, 2) == 0) {
             policy->max_backlog = roll(sim, 4, 40);
             policy->on_full = roll(sim, WEIR_ON_FULL_REFUSE, WEIR_ON_FULL_DROP);
         }
@@ -67,15 +66,17 @@ static void worker_make(struct sim *sim, uint32_t number, struct sim_process *si
 
 static void processes_make(struct sim *sim)
 {
-    uint32_t ventilators = roll(sim, 1, 2), relays = roll(sim, 0, 2), behind = 0;
-    uint32_t workers = sim->group_count + roll(sim, 0, 3);
+    const uint32_t ventilators = sim->params.ventilators, relays = sim->params.routers;
+    const uint32_t behind = relays > 0 ? sim->params.behind : 0;
+    const uint32_t workers =
+        sim->params.workers > sim->group_count ? sim->params.workers : sim->group_count;
     struct sim_process *sink = sim_process_add(sim, SIM_SINK);
     struct sim_process *dlq = sim_process_add(sim, SIM_DLQ);
     sink->disk = sim_disk_new();
     dlq->disk = sim_disk_new();
     for (uint32_t i = 0; i < ventilators; i++) {
         struct sim_process *ventilator = sim_process_add(sim, SIM_VENTILATOR);
-        if (roll(sim, 0, 5) == 0)
+        if (sim->params.spools && roll(sim, 0, 1) == 0)
             ventilator->store_bytes_max = (6 + roll(sim, 4, 14)) * 8192;
         sim_spool_new(ventilator);
         sim_link_add(ventilator, WEIR_PORT_TO, dlq, WEIR_PORT_SUBMIT);
@@ -86,8 +87,6 @@ static void processes_make(struct sim *sim)
             sim_link_add(relay, WEIR_PORT_FROM + v, pick(sim, SIM_VENTILATOR, v),
                          WEIR_PORT_DISPATCH);
     }
-    if (relays > 0 && roll(sim, 0, 2) == 0)
-        behind = roll(sim, 1, 2);
     for (uint32_t i = 0; i < behind; i++) { /* routers behind routers */
         struct sim_process *relay = sim_process_add(sim, SIM_RELAY);
         for (uint32_t u = 0; u < relays; u++)
@@ -95,17 +94,15 @@ static void processes_make(struct sim *sim)
     }
     for (uint32_t i = 0; i < workers; i++)
         worker_make(sim, i, sink, ventilators, relays + behind);
-    for (uint32_t i = 0; i < ventilators; i++) {
+    for (uint32_t i = 0; i < ventilators * sim->params.producers; i++) {
         struct sim_process *producer = sim_process_add(sim, SIM_PRODUCER);
-        sim_link_add(producer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i), WEIR_PORT_SUBMIT);
+        sim_link_add(producer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i % ventilators),
+                     WEIR_PORT_SUBMIT);
     }
-    const bool replays = roll(sim, 0, 1);
-    for (uint32_t i = 0; i < ventilators && replays; i++) {
+    for (uint32_t i = 0; i < ventilators && sim->params.replays; i++) {
         struct sim_process *replayer = sim_process_add(sim, SIM_REPLAYER);
         sim_link_add(replayer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i), WEIR_PORT_SUBMIT);
     }
-    if (roll(sim, 0, 2) == 0)
-        sim->repeats_percent = roll(sim, 5, 40);
     for (uint32_t i = 0; i < sim->process_count; i++)
         sim->processes[i].clock_skew_ms = (int64_t)roll(sim, 0, 4000) - 2000;
 }
@@ -182,7 +179,7 @@ static void come_back(struct sim *sim, struct sim_process *none, void *arg, uint
 
 static void crash(struct sim *sim, struct sim_process *process)
 {
-    sim->crashes++;
+    sim_count(sim, SIM_COUNT_CRASHES);
     process->held_down = true;
     sim_crash(process);
     sim_at(sim, sim_delay(sim, roll(sim, 0, 3) ? 200 * WEIR_NS_PER_MS : 9 * WEIR_NS_PER_S), NULL,
@@ -193,7 +190,7 @@ static void crash(struct sim *sim, struct sim_process *process)
 static void drain(struct sim *sim, struct sim_process *process)
 {
     struct weir_event event = {.type = WEIR_EVENT_DRAIN};
-    sim->drains++;
+    sim_count(sim, SIM_COUNT_DRAINS);
     sim_log(sim, process->name, "is told to stop");
     sim_step(process, &event);
 }
@@ -205,7 +202,7 @@ static void clock_jump(struct sim *sim, struct sim_process *process)
     const int64_t by_ms = (int64_t)weir_random_below(&sim->random, 2 * (uint64_t)most_ms) - most_ms;
     if (process->clock_skew_ms + by_ms < -CLOCK_BACK_MS_MAX)
         return;
-    sim->clock_jumps++;
+    sim_count(sim, SIM_COUNT_JUMPS);
     process->clock_skew_ms += by_ms;
     sim_log(sim, process->name, "has its clock set by %lld ms", (long long)by_ms);
 }
@@ -226,7 +223,7 @@ static void pause_one(struct sim *sim, struct sim_process *process)
     const uint32_t group = roll(sim, 0, sim->group_count - 1);
     if (process->kind != SIM_VENTILATOR || !sim_group_pause(process, group, true))
         return;
-    sim->pauses++;
+    sim_count(sim, SIM_COUNT_PAUSES);
     sim_at(sim, sim_delay(sim, 5 * WEIR_NS_PER_S), NULL, resume, process, group);
 }
 
@@ -234,34 +231,34 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
 {
     (void)none;
     (void)arg;
-    (void)number;
-    if (sim->over || sim->now_ns >= sim->faults_end_ns)
+    if (sim->over || sim->now_ns >= sim->faults_end_ns || number == 0)
         return;
     struct sim_process *process =
         &sim->processes[weir_random_below(&sim->random, sim->process_count)];
+    const struct sim_params *params = &sim->params;
     const uint32_t kind = roll(sim, 0, 11);
-    if (kind < 4 && process->kind < SIM_PRODUCER && process->role)
+    if (kind < 4 && params->crashes && process->kind < SIM_PRODUCER && process->role)
         crash(sim, process);
-    else if (kind < 6 && process->kind < SIM_PRODUCER && process->role)
+    else if (kind < 6 && params->drains && process->kind < SIM_PRODUCER && process->role)
         drain(sim, process);
-    else if (kind < 7)
+    else if (kind < 7 && params->jumps)
         clock_jump(sim, process);
-    else if (kind < 8)
+    else if (kind < 8 && params->pauses)
         pause_one(sim, process);
-    else if (process->link_count > 0)
+    else if (params->breaks && process->link_count > 0)
         sim_break(&process->links[weir_random_below(&sim->random, process->link_count)]);
-    sim_at(sim, sim_delay(sim, 800 * WEIR_NS_PER_MS), NULL, fault, NULL, 0);
+    sim_at(sim, sim_delay(sim, 800 * WEIR_NS_PER_MS), NULL, fault, NULL, number - 1);
 }
 
 void sim_scenario(struct sim *sim)
 {
-    weir_random_seed(&sim->random, sim->seed);
+    weir_random_seed(&sim->random, sim->seed * 1000003u + sim->params.salt);
     groups_make(sim);
     processes_make(sim);
     for (uint32_t i = 0; i < sim->process_count; i++)
         sim_start(&sim->processes[i]);
-    sim->faults_end_ns = FAULTS_NS;
-    sim_at(sim, sim_delay(sim, WEIR_NS_PER_S), NULL, fault, NULL, 0);
+    sim->faults_end_ns = sim->params.seconds * WEIR_NS_PER_S;
+    sim_at(sim, sim_delay(sim, WEIR_NS_PER_S), NULL, fault, NULL, sim->params.faults);
     sim_power_scenario(sim);
 }
 

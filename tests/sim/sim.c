@@ -1,75 +1,120 @@
-/* sim --seed N [--trace] | --seeds A..B: run the simulator. Prints each seed that violates an
- * invariant, with the command that replays it; the exit status is 1 if any did. */
+/* The simulator's command line. */
 #include "sim.h"
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
-static bool seed_run(uint64_t seed, bool trace)
+static void usage(FILE *out)
 {
-    struct sim *sim = weir_zalloc(1, sizeof *sim);
-    sim->seed = seed;
-    sim->trace = trace;
-    bool good = sim_play(sim);
-    if (!good)
-        printf("seed %" PRIu64 ": invariant %u (%s): %s\n  replay: sim --seed %" PRIu64
-               " --trace\n",
-               seed, sim_check_of(sim->failed)->invariant, sim_check_of(sim->failed)->name,
-               sim->failure, seed);
-    else if (trace)
-        printf("seed %" PRIu64
-               ": good; %u messages, %u groups, %u processes, %u crashes, %u breaks, "
-               "%u drains, %u clock jumps, %u pauses, %" PRIu64 " events, %.1f s\n",
-               seed, sim->message_count, sim->group_count, sim->process_count, sim->crashes,
-               sim->breaks, sim->drains, sim->clock_jumps, sim->pauses, sim->event_count,
-               (double)sim->now_ns / 1e9);
-    sim_world_fini(sim);
-    free(sim);
-    return good;
+    fputs("usage: sim --seed N [--trace | --shrink] [--PARAMETER VALUE ...]\n"
+          "       sim --seeds A..B [--jobs J] [--PARAMETER VALUE ...]\n"
+          "       sim --checks\n\n"
+          "Runs a topology of the real role machines under a virtual clock, all of it from the\n"
+          "seed: first faults, then quiet, then everything must have drained.\n\n"
+          "  --seed N      run one seed\n"
+          "  --seeds A..B  run many; the exit status is 1 if any violates an invariant\n"
+          "  --jobs J      in so many processes (default 1)\n"
+          "  --trace       print what happens\n"
+          "  --shrink      look for a smaller scenario that violates the same\n"
+          "  --checks      list what is checked\n\n"
+          "Parameters (drawn from the seed unless set):\n",
+          out);
+    for (uint32_t i = 0; i < SIM_PARAMS; i++)
+        fprintf(out, "  --%-12s %3" PRIu32 " to %3" PRIu32 "  %s\n", sim_param_of(i)->name,
+                sim_param_of(i)->simplest, sim_param_of(i)->most, sim_param_of(i)->text);
 }
 
-static int usage(FILE *out)
+static int wrong(const char *what, const char *text)
 {
-    fputs("usage: sim --seed N [--trace]\n       sim --seeds A..B\n       sim --checks\n", out);
-    return out == stdout ? 0 : 64;
+    fprintf(stderr, "sim: %s '%s'; see sim --help\n", what, text);
+    return 64;
 }
 
 static int checks_print(void)
 {
     for (uint32_t i = 0; i < SIM_CHECKS; i++) {
         const struct sim_check *check = sim_check_of((enum sim_check_name)i);
-        printf("%2u  %-22s %s\n", check->invariant, check->name, check->text);
+        printf("%2" PRIu32 "  %-22s %s\n", check->invariant, check->name, check->text);
     }
     return 0;
 }
 
+enum { OPTION_PARAM = 256 };
+
+static void options_fill(struct option *options)
+{
+    static const struct option own[] = {
+        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'S'},
+        {"jobs", required_argument, NULL, 'j'}, {"trace", no_argument, NULL, 't'},
+        {"shrink", no_argument, NULL, 'z'},     {"checks", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'}};
+    memcpy(options, own, sizeof own);
+    struct option *option = options + sizeof own / sizeof *own;
+    for (uint32_t i = 0; i < SIM_PARAMS; i++)
+        *option++ =
+            (struct option){sim_param_of(i)->name, required_argument, NULL, OPTION_PARAM + (int)i};
+}
+
+/* A whole number, and nothing else. */
+static bool number_of(const char *text, uint64_t *value)
+{
+    char rest;
+    return text[0] >= '0' && text[0] <= '9' && sscanf(text, "%" SCNu64 "%c", value, &rest) == 1;
+}
+
+static bool range_of(const char *text, uint64_t *from, uint64_t *to)
+{
+    char rest;
+    return text[0] >= '0' && text[0] <= '9' &&
+           sscanf(text, "%" SCNu64 "..%" SCNu64 "%c", from, to, &rest) == 2 && *from <= *to;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'S'},
-        {"trace", no_argument, NULL, 't'},      {"checks", no_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
-    uint64_t from = 1, to = 0;
-    bool trace = false;
+    struct option options[7 + SIM_PARAMS + 1] = {0};
+    static struct sim model;
+    uint64_t from = 0, to = 0, jobs = 1;
+    bool one = false, many = false, shrink = false;
     int option;
+    options_fill(options);
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (option == 's' && sscanf(optarg, "%" SCNu64, &from) == 1)
-            to = from;
-        else if (option == 'S' && sscanf(optarg, "%" SCNu64 "..%" SCNu64, &from, &to) == 2)
-            continue;
-        else if (option == 't')
-            trace = true;
-        else if (option == 'c')
+        if (option == 'h') {
+            usage(stdout);
+            return 0;
+        }
+        if (option == 'c')
             return checks_print();
-        else
-            return usage(option == 'h' ? stdout : stderr);
+        if (option == 's' && !(one = number_of(optarg, &from)))
+            return wrong("--seed takes a number, not", optarg);
+        if (option == 'S' && !(many = range_of(optarg, &from, &to)))
+            return wrong("--seeds takes a range such as 1..100, not", optarg);
+        if (option == 'j' && (!number_of(optarg, &jobs) || jobs == 0 || jobs > SIM_JOBS_MAX))
+            return wrong("--jobs takes a number from 1 to 64, not", optarg);
+        if (option >= OPTION_PARAM &&
+            sim_params_set(&model, sim_param_of((uint32_t)(option - OPTION_PARAM))->name, optarg))
+            return 64;
+        model.trace = model.trace || option == 't';
+        shrink = shrink || option == 'z';
+        if (option == '?') /* getopt has said what */
+            return 64;
     }
-    if (to < from)
-        return usage(stderr);
-    uint64_t bad = 0;
-    for (uint64_t seed = from; seed <= to; seed++)
-        bad += !seed_run(seed, trace);
-    printf("%" PRIu64 " seeds, %" PRIu64 " with a violation\n", to - from + 1, bad);
-    return bad > 0;
+    if (optind < argc)
+        return wrong("nothing is expected here:", argv[optind]);
+    if (one == many || (many && (shrink || model.trace)) || (shrink && model.trace)) {
+        usage(stderr);
+        return 64;
+    }
+    if (many)
+        return sim_seeds(&model, from, to, (uint32_t)jobs);
+    model.seed = from;
+    if (shrink)
+        return sim_shrink(&model);
+    struct sim_outcome outcome;
+    if (!sim_seed_play(&model, from, &outcome))
+        return 1;
+    printf("seed %" PRIu64 ": good\n", from);
+    for (uint32_t i = 0; i < SIM_COUNTS && model.trace; i++)
+        printf("%12" PRIu64 " %s\n", outcome.counts[i], sim_count_text(i));
+    return 0;
 }

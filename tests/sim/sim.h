@@ -2,7 +2,10 @@
  * with a network that delays and loses connections and processes that crash and come back.
  * Everything that happens follows from the seed.
  *
+ *   params.c    what a scenario is made of
  *   run.c       one seed, from the first event to the last check
+ *   seeds.c     many seeds, in several processes
+ *   shrink.c    a smaller scenario that fails in the same way
  *   world.c     time, processes, the network, the hosts
  *   spool.c     a ventilator's spool: the real log on a simulated disk; filesystem.c, state.c,
  *               outside.c are what it stands on
@@ -27,6 +30,7 @@
 #include <contract/host.h>
 #include <core/roles.h>
 #include <core/submit.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <store/store.h>
 
@@ -51,6 +55,27 @@ enum sim_check_name {
 #include "checks.def"
 #undef X
     SIM_CHECKS
+};
+
+/* What is counted: counts.def. */
+enum sim_count_name {
+#define X(NAME, ...) SIM_COUNT_##NAME,
+#include "counts.def"
+#undef X
+    SIM_COUNTS
+};
+
+/* What a scenario is made of: params.def. */
+struct sim_params {
+#define X(name, ...) uint32_t name;
+#include "params.def"
+#undef X
+};
+#define SIM_PARAMS ((uint32_t)(sizeof(struct sim_params) / sizeof(uint32_t)))
+
+struct sim_param {
+    const char *name, *text;
+    uint32_t simplest, least, most, percent;
 };
 
 struct sim_check {
@@ -143,6 +168,9 @@ struct sim_letter { /* as the collector has it */
 struct sim {
     uint64_t seed;
     bool trace;
+    struct sim_params params;
+    uint64_t fixed; /* bit n: the n-th of them is set by hand */
+    uint64_t counts[SIM_COUNTS];
     bool over; /* only what events carry is still released */
     struct weir_random random;
     int64_t now_ns;
@@ -161,10 +189,8 @@ struct sim {
     struct sim_message *messages;
     uint32_t message_count, message_capacity;
     int64_t faults_end_ns;
-    uint32_t repeats_percent; /* of the messages repeat an idempotency key */
     uint32_t last_idempotency;
     int64_t idle_asked_ns;
-    uint32_t crashes, breaks, drains, clock_jumps, pauses, power_cuts, disk_faults;
     char failure[512]; /* the first violation; empty: none */
     enum sim_check_name failed;
 };
@@ -172,6 +198,31 @@ struct sim {
 /* run.c */
 /* Run the seed; true: nothing was violated. To be followed by sim_world_fini. */
 bool sim_play(struct sim *sim);
+
+/* params.c */
+const struct sim_param *sim_param_of(uint32_t number);
+uint32_t *sim_param_value(struct sim_params *values, uint32_t number);
+void sim_params_draw(struct sim *sim);
+/* Set one by its name; < 0: there is none, or `text` is no value for it, which was said. */
+int sim_params_set(struct sim *sim, const char *name, const char *text);
+void sim_params_print(struct sim *sim, FILE *out); /* those that are set, as options */
+
+/* seeds.c. `model` holds what is set; nothing in it has run. */
+#define SIM_JOBS_MAX 64
+struct sim_outcome {
+    bool good;
+    enum sim_check_name failed;
+    char failure[512];
+    uint64_t counts[SIM_COUNTS];
+    struct sim_params params;
+};
+bool sim_seed_play(const struct sim *model, uint64_t seed, struct sim_outcome *outcome);
+/* How a child ended that should not have, as text. */
+void sim_end_describe(int status, char *text, size_t bytes);
+int sim_seeds(const struct sim *model, uint64_t from, uint64_t to, uint32_t jobs);
+
+/* shrink.c */
+int sim_shrink(const struct sim *model);
 
 /* world.c */
 typedef void sim_call(struct sim *sim, struct sim_process *process, void *arg, uint64_t number);
@@ -201,6 +252,8 @@ void sim_log(struct sim *sim, const char *who, const char *format, ...)
 void sim_fail(struct sim *sim, enum sim_check_name check, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 const struct sim_check *sim_check_of(enum sim_check_name check);
+void sim_count(struct sim *sim, enum sim_count_name what);
+const char *sim_count_text(uint32_t what);
 void sim_world_fini(struct sim *sim);
 /* Make the role of a process that is down; scenario.c knows its configuration. */
 struct weir_role *sim_role_new(struct sim_process *process);

@@ -31,6 +31,7 @@ static void suspect_out(struct sim *sim, const struct weir_control *control,
         sim_fail(sim, SIM_CHECK_IDENTITY, "a suspect goes out in a way that nobody understands");
         return;
     }
+    sim_count(sim, SIM_COUNT_SUSPECTS);
     sim->suspects = weir_realloc(sim->suspects, sim->suspect_count + 1, sizeof *sim->suspects);
     sim->suspects[sim->suspect_count++] =
         (struct sim_suspect){.incarnation = control->incarnation,

@@ -35,6 +35,21 @@ const struct sim_check *sim_check_of(enum sim_check_name check)
     return &checks[check];
 }
 
+void sim_count(struct sim *sim, enum sim_count_name what)
+{
+    sim->counts[what]++;
+}
+
+const char *sim_count_text(uint32_t what)
+{
+    static const char *const texts[] = {
+#define X(NAME, text) text,
+#include "counts.def"
+#undef X
+    };
+    return texts[what];
+}
+
 void sim_fail(struct sim *sim, enum sim_check_name check, const char *format, ...)
 {
     if (sim->failure[0] != '\0')
@@ -226,7 +241,7 @@ void sim_break(struct sim_link *link)
     uint64_t peer = link->peer;
     link->peer = 0;
     link->generation++;
-    sim->breaks++;
+    sim_count(sim, SIM_COUNT_BREAKS);
     sim_log(sim, link->client->name, "connection to %s breaks", link->server->name);
     link_notice(link, peer, true, sim_delay(sim, 5 * WEIR_NS_PER_MS));
     link_notice(link, peer, false, 1);
