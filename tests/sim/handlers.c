@@ -142,7 +142,7 @@ static void come_back(struct sim *sim, struct sim_process *process, void *arg, u
         sim_start(worker);
 }
 
-static struct weir_job_outcome outcome_of(const struct sim *sim, struct sim_process *process,
+static struct weir_job_outcome outcome_of(struct sim *sim, struct sim_process *process,
                                           struct sim_message *message, const struct weir_job *job,
                                           const struct weir_message_view *view, bool hung)
 {
