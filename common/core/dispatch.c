@@ -137,13 +137,15 @@ static void on_heartbeat(struct weir_dispatch *self, struct peer *peer,
 {
     if (WEIR_HAS(control, WORKER) && control->worker != 0)
         weir_dispatch_route(self, peer, control->worker);
+    touch(self, peer, control);
+    if (!is_router(peer) && control->lease_count < WEIR_LEASES_MAX)
+        weir_dispatch_prune(self, peer);
     if (control->lease_count > 0) {
         if (!WEIR_HAS(control, WORKER)) {
             weir_dispatch_error(self, peer->number, WEIR_CODE_MALFORMED,
                                 "HEARTBEAT: leases need the worker that holds them", NULL);
             return;
         }
-        touch(self, peer, control);
         self->owner.beat(self->owner.self, peer->number, control, &self->now);
         return;
     }

@@ -194,6 +194,7 @@ static void claim_part(struct weir_dispatch *self, struct peer *peer, struct par
                                    (uint32_t)(last - first)};
     like.claimed = like.claimed || part->peer != peer;
     like.ready = peer->readies;
+    like.named_ns = self->now.mono_ns;
     like.probe = part->probe && part->peer->worker == peer->worker;
     cut(self, part, first, last);
     weir_dispatch_hold(self, peer, service, &lease, &like);
@@ -202,8 +203,10 @@ static void claim_part(struct weir_dispatch *self, struct peer *peer, struct par
 void weir_dispatch_claim(struct weir_dispatch *self, struct peer *peer,
                          const struct weir_lease_ref *lease)
 {
-    const struct part claimed = {
-        .claimed = true, .ready = peer->readies, .lease_ns = WEIR_LEASE_MS * WEIR_NS_PER_MS};
+    const struct part claimed = {.claimed = true,
+                                 .ready = peer->readies,
+                                 .lease_ns = WEIR_LEASE_MS * WEIR_NS_PER_MS,
+                                 .named_ns = self->now.mono_ns};
     uint64_t at = lease->first, end = at + lease->count;
     while (at < end) {
         struct delivery *delivery = find(self, lease);
@@ -240,9 +243,27 @@ void weir_dispatch_touch(struct weir_dispatch *self, const struct peer *peer,
         struct part *part = delivery->parts[i];
         if (part->first >= end)
             break;
-        if (part->peer == peer)
-            weir_heap_set(&self->stale, &part->stale, self->now.mono_ns + 2 * part->lease_ns);
+        if (part->peer != peer)
+            continue;
+        part->named_ns = self->now.mono_ns;
+        weir_heap_set(&self->stale, &part->stale, self->now.mono_ns + 2 * part->lease_ns);
     }
+}
+
+static void go_stale(struct weir_dispatch *self, struct part *part)
+{
+    self->count.stale += part->count;
+    settle(self, part, part->first, (uint64_t)part->first + part->count, -1);
+}
+
+/* What holds much names it in several beats, one right after the other. */
+void weir_dispatch_prune(struct weir_dispatch *self, struct peer *peer)
+{
+    int64_t recently_ns = self->now.mono_ns - 2 * WEIR_HEARTBEAT_MS * WEIR_NS_PER_MS;
+    struct part *part, *next;
+    DL_FOREACH_SAFE(peer->parts, part, next)
+    if (part->named_ns != 0 && part->named_ns < recently_ns)
+        go_stale(self, part);
 }
 
 void weir_dispatch_part_drop(struct weir_dispatch *self, struct part *part)
@@ -270,11 +291,8 @@ struct weir_lease_ref *weir_dispatch_held(const struct peer *peer, uint32_t *cou
 
 void weir_dispatch_holdings_tick(struct weir_dispatch *self)
 {
-    while (weir_heap_next(&self->stale) <= self->now.mono_ns) {
-        struct part *part = WEIR_CONTAINER_OF(weir_heap_first(&self->stale), struct part, stale);
-        self->count.stale += part->count;
-        settle(self, part, part->first, (uint64_t)part->first + part->count, -1);
-    }
+    while (weir_heap_next(&self->stale) <= self->now.mono_ns)
+        go_stale(self, WEIR_CONTAINER_OF(weir_heap_first(&self->stale), struct part, stale));
 }
 
 void weir_dispatch_forget(struct weir_dispatch *self, const struct weir_lease_ref *lease)

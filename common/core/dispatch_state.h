@@ -108,6 +108,7 @@ struct part {
     bool claimed;                /* READY named it … */
     uint32_t ready;              /* … the peer's how-many-eth */
     int64_t lease_ns;            /* how long the lease lasts without a beat */
+    int64_t named_ns;            /* when the peer last said that it holds this; 0: never yet */
     struct weir_heap_node stale; /* nobody has named it for two leases */
 };
 
@@ -141,7 +142,7 @@ struct route {
     X(deliveries) /* DELIVERs sent */                                                              \
     X(messages)   /* in them */                                                                    \
     X(settled)    /* messages that ended with an ack from their holder */                          \
-    X(stale)      /* messages held that nobody named for two leases */                             \
+    X(stale)      /* messages held that nobody names any more */                                   \
     X(lost)       /* workers */                                                                    \
     X(taken_over) /* sessions superseded by their worker's new one */                              \
     X(silent)     /* peers that fell silent */                                                     \
@@ -268,6 +269,10 @@ void weir_dispatch_claim(struct weir_dispatch *self, struct peer *peer,
 /* The peer names this as held: it is not stale. */
 void weir_dispatch_touch(struct weir_dispatch *self, const struct peer *peer,
                          const struct weir_lease_ref *lease);
+/* The peer, a worker, has said what it holds: take off what it named before and does not any more.
+ * That was lost for it, or is none of its own any more, and it said so on another way or not at
+ * all. */
+void weir_dispatch_prune(struct weir_dispatch *self, struct peer *peer);
 void weir_dispatch_part_drop(struct weir_dispatch *self, struct part *part);
 /* Everything the peer holds, as an array to be freed. */
 struct weir_lease_ref *weir_dispatch_held(const struct peer *peer, uint32_t *count);

@@ -1,0 +1,134 @@
+/* Bugs of dispatch's server side, each with its number. */
+#include <script.h>
+
+#include <core/dispatch.h>
+#include <stdlib.h>
+
+#define GROUP "email"
+#define PORT WEIR_PORT_DISPATCH
+#define PEER 5
+#define WORKER 0xa
+
+struct server {
+    struct script script;
+    struct weir_dispatch *dispatch;
+};
+
+/* The owner has nothing to do with it. */
+static void on_group(void *self, const char *group, const struct weir_now *now)
+{
+    (void)self, (void)group, (void)now;
+}
+
+static void on_control(void *self, uint64_t peer, const struct weir_control *control,
+                       const struct weir_now *now)
+{
+    (void)self, (void)peer, (void)control, (void)now;
+}
+
+static int setup(void **state)
+{
+    struct server *server = weir_zalloc(1, sizeof *server);
+    script_init(&server->script);
+    const struct weir_dispatch_owner owner = {
+        .self = server, .room = on_group, .ack = on_control, .beat = on_control};
+    const struct weir_dispatch_config config = {.name = "hub", .role = "router", .port = PORT};
+    server->dispatch = weir_dispatch_new(&config, &owner, &server->script.host, 1);
+    *state = server;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct server *server = *state;
+    weir_dispatch_destroy(&server->dispatch);
+    script_fini(&server->script);
+    free(server);
+    return 0;
+}
+
+static void take(void *arg, struct weir_event *event)
+{
+    weir_dispatch_event(arg, event);
+}
+
+static void say(struct server *server, const struct weir_control *control)
+{
+    script_say(&server->script, PORT, PEER, control, NULL, take, server->dispatch);
+}
+
+static void beat(struct server *server, struct weir_lease_ref *leases, uint32_t count)
+{
+    struct weir_control control =
+        control_leases(WEIR_VERB_HEARTBEAT, count ? WORKER : 0, leases, count);
+    WEIR_SET(&control, serial, SERIAL, 1);
+    say(server, &control);
+}
+
+static bool takes_a_suspect(struct server *server)
+{
+    struct weir_offer offer;
+    return weir_dispatch_offer(server->dispatch, GROUP, true, &server->script.now, &offer);
+}
+
+/* 1: after the cable of its host was mended, a worker said READY and named messages whose leases
+ * had ended meanwhile. It heard so from the echo of its first beat and named them no more, but they
+ * were noted as held by it for twice the longest lease, a minute: so long it was never idle here,
+ * and no suspect could be sent to it, though it had nothing to do. */
+static void test_what_a_worker_names_no_more_it_does_not_hold(void **state)
+{
+    struct server *server = *state;
+    struct weir_lease_ref held[] = {{INCARNATION, 7, 0, 4}, {INCARNATION, 8, 0, 1}};
+    struct weir_control ready = control_ready("worker", WORKER, "kate");
+    WEIR_SET(&ready, leases, LEASES, held);
+    ready.lease_count = 2;
+    say(server, &ready);
+    struct weir_control credit = control_credit(GROUP, 10, 1 << 20);
+    say(server, &credit);
+    beat(server, held, 2);
+    assert_false(takes_a_suspect(server));
+
+    /* One of them is still named: that one it has, however long it takes. */
+    for (int i = 0; i < 5; i++) {
+        script_wait(&server->script, WEIR_HEARTBEAT_MS);
+        beat(server, held + 1, 1);
+    }
+    assert_false(takes_a_suspect(server));
+    for (int i = 0; i < 3; i++) {
+        script_wait(&server->script, WEIR_HEARTBEAT_MS);
+        beat(server, NULL, 0);
+    }
+    assert_true(takes_a_suspect(server));
+}
+
+/* What was sent and is still on a slow wire is in no beat yet: that says nothing. */
+static void test_what_was_never_named_may_be_on_its_way(void **state)
+{
+    struct server *server = *state;
+    struct weir_control ready = control_ready("worker", WORKER, "kate");
+    struct weir_slice_info slice = {.count = 1, .sequence = 1, .time_ms = 1, .attempt = 1};
+    struct weir_control deliver = control_deliver(GROUP, INCARNATION, 9, &slice, 1);
+    struct weir_control credit = control_credit(GROUP, 10, 1 << 20);
+    struct weir_frames frames = {0};
+    say(server, &ready);
+    say(server, &credit);
+    script_slice(&frames, 1, 1, 0, NULL);
+    weir_dispatch_deliver(server->dispatch, PEER, &deliver, &frames, &server->script.now);
+    for (int i = 0; i < 5; i++) {
+        script_wait(&server->script, WEIR_HEARTBEAT_MS);
+        beat(server, NULL, 0);
+    }
+    assert_false(takes_a_suspect(server));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_what_a_worker_names_no_more_it_does_not_hold, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_what_was_never_named_may_be_on_its_way, setup,
+                                        teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
