@@ -340,6 +340,23 @@ static int read_identity(struct weir_state *state, uint16_t tag, struct weir_err
     return status;
 }
 
+/* What the last process wrote to the WAL it may not have synced, and a sync that failed may have
+ * dropped it from the page cache's dirty pages; yet it is what we read. So it becomes durable
+ * before anything is done because of it: the log must not be freed on the word of a transaction
+ * that a power cut takes back. Somebody's reading may keep it from being taken in wholly, but not
+ * from being synced. */
+static int secure_wal(struct weir_state *state, struct weir_error *error)
+{
+    int code;
+
+    sqlite3_busy_timeout(state->database, 0);
+    code = sqlite3_wal_checkpoint_v2(state->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(state->database, BUSY_MS);
+    if (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED)
+        return 0;
+    return weir_state_error(state, "take in the WAL of", error);
+}
+
 static int open_or_create(struct weir_state *state, uint16_t tag, uint64_t bytes_max,
                           struct weir_error *error)
 {
@@ -370,6 +387,8 @@ static int open_or_create(struct weir_state *state, uint16_t tag, uint64_t bytes
     status = configure(state, bytes_max, error);
     if (status == 0 && tables == 0)
         status = create(state, error);
+    if (status == 0)
+        status = secure_wal(state, error);
     if (status == 0)
         status = read_identity(state, tag, error);
     return status;
