@@ -105,6 +105,23 @@ static struct weir_spool *spool_new(enum weir_fsync fsync)
     return spool;
 }
 
+/* Also what is there already may be the work of a start that was killed before it synced. That one
+ * may not read the directory above is no reason to stop, then. */
+static int sync_above(const struct weir_io *io, const char *path, bool made,
+                      struct weir_error *error)
+{
+    char *parent = weir_strdup(path);
+    char *cut = strrchr(parent, '/');
+    int status = 0;
+
+    if (cut != NULL)
+        cut[cut == parent] = '\0';
+    if (weir_io_sync_directory(io, cut != NULL ? parent : ".") != 0 && made)
+        status = weir_io_error(error, errno, "sync the directory above", path);
+    free(parent);
+    return status;
+}
+
 /* Make the directory and those above it, each durable in the one above. */
 static int make_directories(const struct weir_io *io, const char *directory,
                             struct weir_error *error)
@@ -118,17 +135,11 @@ static int make_directories(const struct weir_io *io, const char *directory,
 
         if (next != NULL)
             *next = '\0';
-        if (io->stat(io, path, &there) != 0) {
-            char *parent = weir_strdup(path);
-            char *cut = strrchr(parent, '/');
-
-            if (cut != NULL)
-                cut[cut == parent] = '\0';
+        const bool missing = io->stat(io, path, &there) != 0;
+        if (missing)
             status = weir_io_make_directory(io, path, error);
-            if (status == 0 && weir_io_sync_directory(io, cut != NULL ? parent : ".") != 0)
-                status = weir_io_error(error, errno, "sync the directory above", path);
-            free(parent);
-        }
+        if (status == 0)
+            status = sync_above(io, path, missing, error);
         if (next != NULL)
             *next = '/';
         slash = next;

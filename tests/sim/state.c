@@ -49,11 +49,13 @@ static int failed(const char *what, struct weir_error *error)
     return weir_io_error(error, errno, what, "the state");
 }
 
-/* A file by whose being there a start knows that there is a state. */
+/* A file by whose being there a start knows that there is a state. One that a start before had
+ * made, and was killed, may not be on the disk yet: SQLite, too, would sync it before it relied on
+ * it. */
 static int make_file(struct sim_filesystem *files, const char *path, struct weir_error *error)
 {
     struct iovec iov = {(void *)(uintptr_t) "state", 5};
-    const int fd = files->io.open(&files->io, path, O_RDWR | O_CREAT | O_TRUNC);
+    const int fd = files->io.open(&files->io, path, O_RDWR | O_CREAT);
     if (fd < 0)
         return failed("make", error);
     int status = 0;
@@ -75,12 +77,13 @@ int weir_state_open(const char *directory, uint16_t tag, uint64_t bytes_max,
         /* A power cut may take back what the very first start had made. */
         weir_memory_state_destroy(&disk->memory);
         disk->memory = weir_memory_state_new();
-        status = make_file(disk->files, path, error);
-        if (status == 0 && weir_io_sync_directory(&disk->files->io, directory) != 0)
-            status = failed("sync the directory of", error);
     } else if (sim_filesystem_call(disk->files, SIM_CALL_READ) != 0) {
         status = failed("read", error);
     }
+    if (status == 0)
+        status = make_file(disk->files, path, error);
+    if (status == 0 && weir_io_sync_directory(&disk->files->io, directory) != 0)
+        status = failed("sync the directory of", error);
     free(path);
     if (status != 0)
         return status;

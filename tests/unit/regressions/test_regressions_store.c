@@ -40,9 +40,40 @@ static void a_start_syncs_the_names_it_finds(void **state)
     }
 }
 
+/* 2: a start that was killed had made the spool's directory, or one above it, and its name was not
+ * durable yet. The next one took it for durable, and all that it confirmed could go with the
+ * directory. */
+static void a_start_syncs_the_directories_it_finds(void **state)
+{
+    (void)state;
+    bool killed = true;
+    uint32_t calls = 0;
+    for (; killed; calls++) {
+        for (uint64_t seed = 1; seed <= 16; seed++) {
+            struct simulated spool;
+            simulated_init(&spool, seed);
+            spool.killed_at = calls + 1;
+            if (simulated_open(&spool) == 0)
+                (void)simulated_append(&spool, 1);
+            killed = spool.files.dead;
+            simulated_kill(&spool);
+            assert_int_equal(simulated_open(&spool), 0);
+            const uint64_t next = spool.subject.recovered->next_sequence;
+            assert_int_equal(simulated_append(&spool, next), 0);
+            simulated_kill(&spool);
+            sim_filesystem_power_cut(&spool.files);
+            assert_int_equal(simulated_open(&spool), 0);
+            simulated_assert_holds(&spool, 1, next);
+            simulated_fini(&spool);
+        }
+    }
+    assert_true(calls > 20); /* as many as a start and an append make */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_start_syncs_the_directories_it_finds),
         cmocka_unit_test(a_start_syncs_the_names_it_finds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

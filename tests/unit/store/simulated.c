@@ -35,7 +35,7 @@ void simulated_serve(struct simulated *self)
 
 static int open_with(struct simulated *self, uint64_t bytes_max)
 {
-    struct weir_spool_config config = {.directory = SIM_MOUNT "/spool",
+    struct weir_spool_config config = {.directory = SIM_MOUNT "/var/spool",
                                        .tag = 7,
                                        .bytes_max = bytes_max,
                                        .segment_bytes = SEGMENT_BYTES};
@@ -43,6 +43,8 @@ static int open_with(struct simulated *self, uint64_t bytes_max)
     int status;
 
     sim_filesystem_reopen(&self->files);
+    self->files.calls_left = self->killed_at;
+    self->killed_at = 0;
     sim_state_mount(&self->state);
     sim_outside_set(&(struct sim_outside){.random = &self->files.random});
     status = weir_spool_open_quiet(&config, &self->files.io, &self->spool, &self->subject.recovered,
