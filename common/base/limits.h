@@ -72,6 +72,7 @@
 #define WEIR_STASH_BYTES_MAX (64u << 20)
 #define WEIR_DYNAMIC_BACKLOG_MAX 1000000u /* messages, of a group that joined at run time */
 #define WEIR_TOMBSTONES_MAX 100000u       /* a group */
+#define WEIR_ENDED_RANGES_MAX 256u /* lost or dropped sequences that are still told of; a group */
 #define WEIR_STORE_REQUESTS_MAX 4096u
 #define WEIR_QUERY_BYTES_MAX (16u << 20)  /* payloads and histories in one QUERY's answer */
 #define WEIR_SEGMENT_BYTES (64u << 20)    /* of the log */

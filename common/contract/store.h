@@ -97,6 +97,23 @@ struct weir_group_totals {
     uint64_t done, retried, dead, rejected, expired, released, dropped, replayed, stale;
 };
 
+/* How messages ended that were neither done nor dead, in ranges of sequences. */
+enum weir_fate {
+    WEIR_FATE_LOST = 1,    /* gone with a damaged log */
+    WEIR_FATE_DROPPED = 2, /* on-full: drop; or at most once, and it failed */
+};
+
+struct weir_ended_range {
+    uint64_t first, last;
+    enum weir_fate fate;
+};
+
+struct weir_ended {
+    uint64_t known_from; /* of those below it is only known that they have ended */
+    uint32_t count;
+    struct weir_ended_range at[WEIR_ENDED_RANGES_MAX]; /* ascending, disjoint */
+};
+
 struct weir_group_row {
     uint32_t number; /* 1 … , never used twice in a spool */
     struct weir_group_policy policy;
@@ -108,6 +125,7 @@ struct weir_group_row {
     bool paused;
     bool listed; /* in the topology file, or dynamic: false means left over */
     struct weir_group_totals totals;
+    struct weir_ended ended;
 };
 
 struct weir_producer_answer {

@@ -205,6 +205,7 @@ static void overflow(struct weir_ventilator *v, struct weir_group *group,
             keep -= run;
         } else if (!skipped && policy->on_full == WEIR_ON_FULL_DROP) {
             weir_group_settle(group, at, run);
+            weir_group_drop(group, at, run);
             group->row.totals.dropped += WEIR_CANARY(DROP_NOT_COUNTED) ? 0 : run;
             group->row.totals.passed += run;
         } else if (!skipped) {
@@ -234,6 +235,8 @@ static void commit(struct weir_ventilator *v, struct weir_pending_put *pending)
         const bool matches = group->row.start <= first && weir_group_matches(group, &batch->header);
         if (caught_up)
             weir_group_pass(group, matches ? first : end);
+        if (!matches && group->dropped_to + 1 == first)
+            group->dropped_to = end - 1;
         if (!matches)
             continue;
         if (caught_up)

@@ -188,6 +188,7 @@ static void gather_group(struct weir_ventilator *v, struct weir_group *group)
         struct weir_op *op = weir_flush_op(v, WEIR_OP_TOMBSTONE_TRIM);
         op->number = group->row.number;
         op->count = group->tombstones = WEIR_TOMBSTONES_MAX;
+        group->tombstones_trimmed = true;
     }
     group->row.low = group->settled.low;
     struct weir_group_row *row = weir_alloc(sizeof *row);

@@ -68,6 +68,30 @@ void weir_group_settle(struct weir_group *self, uint64_t first, uint64_t count)
     self->dirty = true;
 }
 
+void weir_group_lose(struct weir_group *self, uint64_t first, uint64_t end)
+{
+    for (uint64_t at = first, run; at < end; at += run) {
+        bool settled;
+        run = weir_settled_run(&self->settled, at, end, &settled);
+        if (!settled)
+            weir_ended_add(&self->row.ended, at, at + run - 1, WEIR_FATE_LOST);
+    }
+    if (first < end)
+        weir_group_settle(self, first, end - first);
+}
+
+void weir_group_drop(struct weir_group *self, uint64_t first, uint64_t count)
+{
+    /* As long as only what is not for it lies between, what is dropped stays one range. */
+    struct weir_ended *ended = &self->row.ended;
+    const struct weir_ended_range *last = ended->count ? &ended->at[ended->count - 1] : NULL;
+    const bool goes_on = last && self->dropped_to + 1 == first && last->last < first &&
+                         last->fate == WEIR_FATE_DROPPED;
+    weir_ended_add(ended, goes_on ? last->last + 1 : first, first + count - 1, WEIR_FATE_DROPPED);
+    self->dropped_to = first + count - 1;
+    self->dirty = true;
+}
+
 void weir_group_pass(struct weir_group *self, uint64_t to)
 {
     const uint64_t from = self->row.next;

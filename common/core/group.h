@@ -13,6 +13,7 @@
 #include <base/clock.h>
 #include <base/heap.h>
 #include <base/rangeset.h>
+#include <core/ended.h>
 #include <core/group_keys.h>
 #include <core/settled.h>
 #include <core/stream.h>
@@ -50,10 +51,12 @@ struct weir_group {
     uint64_t rescan_from, rescan_number;         /* where it began, and which one it is */
     uint32_t fetching;                           /* order: key: parked rows under way */
     uint64_t trimmed_chunk;                      /* the state has no chunk below it */
-    int64_t rate_ns;   /* with a rate: when the last message it let through was due */
-    int64_t oldest_ms; /* when the oldest waiting message was accepted, last time it was seen */
+    uint64_t dropped_to; /* what the last drop brought and, behind it, what is not for the group */
+    int64_t rate_ns;     /* with a rate: when the last message it let through was due */
+    int64_t oldest_ms;   /* when the oldest waiting message was accepted, last time it was seen */
     struct weir_heap_node timer;
     bool dirty, stirred, reading;
+    bool tombstones_trimmed; /* the state forgot some: from where on it knows is to be asked */
 };
 
 struct weir_group *weir_group_new(const struct weir_group_row *row);
@@ -64,6 +67,10 @@ bool weir_group_ordered(const struct weir_group *self);
 bool weir_group_final(const struct weir_group *self); /* delivery: at-most-once */
 /* Settle sequences; `next` never stays below what is all settled. */
 void weir_group_settle(struct weir_group *self, uint64_t first, uint64_t count);
+/* What is not settled of [first, end) is gone with a damaged log. */
+void weir_group_lose(struct weir_group *self, uint64_t first, uint64_t end);
+/* [first, first + count) is dropped: its backlog is full, or it was sent at most once. */
+void weir_group_drop(struct weir_group *self, uint64_t first, uint64_t count);
 /* Hand out from here on; what lies between is not for this group. */
 void weir_group_pass(struct weir_group *self, uint64_t to);
 /* Messages that nobody has yet: in the log, in returned ranges, behind keys. */

@@ -224,6 +224,30 @@ static uint64_t oldest_waiting(const struct weir_group *group)
     return group->returned.count ? group->returned.at[0].first : group->row.next;
 }
 
+/* The lowest tombstone that is left: of what lies below it is only known that it has ended. */
+static void have_tombstone(struct weir_ventilator *v, struct weir_store_result *result,
+                           uint64_t number, void *pointer)
+{
+    (void)pointer;
+    struct weir_group *group = weir_groups_number(v, (uint32_t)number);
+    if (!group || result->row_count == 0)
+        return;
+    weir_ended_forget(&group->row.ended, result->rows[0].sequence);
+    weir_flush_group(v, group);
+}
+
+static void ask_for_tombstone(struct weir_ventilator *v, struct weir_group *group)
+{
+    struct weir_store_request request = {.kind = WEIR_STORE_QUERY,
+                                         .query = WEIR_QUERY_LIST,
+                                         .state = WEIR_ROW_DEAD,
+                                         .number = group->row.number,
+                                         .count = 1};
+    group->tombstones_trimmed = false;
+    weir_flush_now(v);
+    weir_ventilator_ask(v, &request, have_tombstone, group->row.number, NULL);
+}
+
 void weir_groups_housekeeping(struct weir_ventilator *v)
 {
     for (uint32_t i = 0; i < v->group_count; i++) {
@@ -236,6 +260,8 @@ void weir_groups_housekeeping(struct weir_ventilator *v)
             row->active_ms = seen_ms;
             weir_flush_group(v, group);
         }
+        if (group->tombstones_trimmed && weir_ventilator_may_ask(v))
+            ask_for_tombstone(v, group);
         struct weir_stream_batch *batch;
         const uint64_t oldest = oldest_waiting(group);
         const enum weir_stream_found found = weir_stream_find(&v->stream, oldest, &batch);

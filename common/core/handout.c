@@ -60,7 +60,9 @@ static void give_up(struct weir_ventilator *v, struct weir_group *group, struct 
                         (unsigned long long)row->sequence, group->row.policy.name);
     v->count.missing++;
     weir_keys_drop(&group->keys, row->key_hash, row->sequence);
+    weir_ended_add(&group->row.ended, row->sequence, row->sequence, WEIR_FATE_LOST);
     weir_flush_row_drop(v, row->group, row->sequence);
+    weir_flush_group(v, group);
     weir_row_destroy(&row);
 }
 
@@ -205,8 +207,12 @@ static uint64_t peek_batch(struct weir_ventilator *v, struct weir_group *group,
     const uint64_t end = weir_stream_batch_end(batch);
     bool settled = false, skipped = false;
     if (batch->record.first > next || !weir_group_matches(group, &batch->header)) {
-        uint64_t to = batch->record.first > next ? batch->record.first : end;
-        weir_group_pass(group, to < v->stream.end ? to : v->stream.end);
+        const bool hole = batch->record.first > next;
+        uint64_t to = hole ? batch->record.first : end;
+        to = to < v->stream.end ? to : v->stream.end;
+        if (hole)
+            weir_group_lose(group, next, to);
+        weir_group_pass(group, to);
         return 0;
     }
     uint64_t run = weir_settled_run(&group->settled, next, end, &settled);
@@ -248,6 +254,7 @@ enum weir_peek weir_handout_peek(struct weir_ventilator *v, struct weir_group *g
         case WEIR_STREAM_UNKNOWN:
             return WEIR_PEEK_READ;
         case WEIR_STREAM_END: /* numbers that no batch has */
+            weir_group_lose(group, group->row.next, v->stream.end);
             weir_group_pass(group, v->stream.end);
             break;
         case WEIR_STREAM_HERE:
@@ -277,6 +284,7 @@ static bool take_ranges(struct weir_ventilator *v, struct weir_group *group,
         if (found == WEIR_STREAM_END || batch->record.first > range.first) {
             v->count.missing++; /* damage: it was there when it was handed out */
             weir_rangeset_remove(ranges, range.first, range.first);
+            weir_ended_add(&group->row.ended, range.first, range.first, WEIR_FATE_LOST);
             weir_group_settle(group, range.first, 1);
             continue;
         }

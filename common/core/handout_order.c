@@ -72,7 +72,7 @@ static enum took take_listed(struct weir_ventilator *v, struct weir_group *group
     if (found == WEIR_STREAM_END || batch->record.first > sequence) {
         v->count.missing++; /* damage: it was there when it was listed */
         weir_keys_drop(&group->keys, key, sequence);
-        weir_group_settle(group, sequence, 1);
+        weir_group_lose(group, sequence, sequence + 1);
         return TOOK_ONE;
     }
     if (weir_handout_expired(v, &batch->header, batch->record.time_ms)) {
@@ -191,12 +191,15 @@ static enum scan scan_one(struct weir_ventilator *v, struct weir_group *group,
     return SCAN_NEXT;
 }
 
-/* Nothing for this group up to there: damage, or its topics are others now. */
-static void pass_hole(struct weir_group *group, uint64_t to)
+/* Nothing for this group up to there: damage (`hole`), or its topics are others now. */
+static void pass_over(struct weir_group *group, uint64_t to, bool hole)
 {
     if (to > group->row.next)
         to = group->row.next;
-    weir_group_settle(group, group->rescan_at, to - group->rescan_at);
+    if (hole)
+        weir_group_lose(group, group->rescan_at, to);
+    else
+        weir_group_settle(group, group->rescan_at, to - group->rescan_at);
     group->rescan_at = to;
 }
 
@@ -230,11 +233,11 @@ static bool rescan(struct weir_ventilator *v, struct weir_group *group)
         looks++;
         beyond += !keys->starving;
         if (found == WEIR_STREAM_END)
-            pass_hole(group, group->row.next);
+            pass_over(group, group->row.next, true);
         else if (batch->record.first > at)
-            pass_hole(group, batch->record.first);
+            pass_over(group, batch->record.first, true);
         else if (!weir_group_matches(group, &batch->header))
-            pass_hole(group, weir_stream_batch_end(batch));
+            pass_over(group, weir_stream_batch_end(batch), false);
         else if (scan_one(v, group, batch, at) == SCAN_FULL)
             return false;
         else

@@ -279,10 +279,12 @@ static void end_final(struct weir_ventilator *v, struct weir_lease *lease,
             weir_rangeset_add(&group->cleared, sequence, sequence);
         }
         weir_ventilator_stir(v, group);
-    } else if (verdict->outcome == WEIR_REJECT) {
-        group->row.totals.rejected++;
     } else {
-        group->row.totals.dropped++;
+        weir_group_drop(group, sequence, 1);
+        if (verdict->outcome == WEIR_REJECT)
+            group->row.totals.rejected++;
+        else
+            group->row.totals.dropped++;
     }
 }
 

@@ -33,6 +33,9 @@ void weir_status_fini(struct weir_ventilator *v)
 
 struct told {
     const char *state;
+    const char *note;     /* what is to be said of that, for people; NULL: nothing */
+    bool attempt_unknown; /* nothing of it is left but how it ended */
+    bool trimmed;         /* or not even that, only that it has ended */
     uint32_t attempt, death;
     int64_t due_ms, since_ms; /* 0: not told */
     const struct weir_lease *lease;
@@ -94,6 +97,26 @@ static void tell_row(const struct weir_row *row, struct told *told)
     }
 }
 
+/* What has ended and has no row. */
+static void tell_ended(const struct weir_group *group, uint64_t sequence, struct told *told)
+{
+    const struct weir_ended *ended = &group->row.ended;
+    const struct weir_ended_range *range = weir_ended_find(ended, sequence);
+    told->state = "done";
+    told->attempt_unknown = true;
+    if (range && range->fate == WEIR_FATE_LOST) {
+        told->state = "lost";
+        told->note = "gone with a damaged part of the log";
+    } else if (range) {
+        told->state = "dropped";
+        told->note = weir_group_final(group) ? "sent at most once, and not done"
+                                             : "the group's backlog was full";
+    } else if (sequence < ended->known_from) {
+        told->trimmed = true;
+        told->note = "only that it has ended is still known";
+    }
+}
+
 static struct told tell(const struct weir_ventilator *v, const struct weir_status *status,
                         const struct weir_group *group)
 {
@@ -111,7 +134,7 @@ static struct told tell(const struct weir_ventilator *v, const struct weir_statu
     } else if (row) {
         tell_row(row, &told);
     } else if (weir_settled_has(&group->settled, sequence)) {
-        told.state = "done";
+        tell_ended(group, sequence, &told);
     }
     return told;
 }
@@ -141,6 +164,14 @@ static void pack_history(struct weir_packer *packer, const struct weir_attempt_n
     }
 }
 
+static void pack_known(struct weir_packer *packer, bool known, uint64_t number)
+{
+    if (known)
+        weir_pack_u64(packer, number);
+    else
+        weir_pack_nil(packer);
+}
+
 static void pack_group(struct weir_packer *packer, const struct weir_group *group,
                        const struct told *told)
 {
@@ -153,14 +184,22 @@ static void pack_group(struct weir_packer *packer, const struct weir_group *grou
     if (count < 0)
         count = 0;
     weir_pack_text(packer, group->row.policy.name);
-    weir_pack_map(packer,
-                  3 + (told->due_ms != 0) + (told->since_ms != 0) + dead + out + 2 * (count > 0));
+    weir_pack_map(packer, 3 + (told->note != NULL) + told->trimmed + (told->due_ms != 0) +
+                              (told->since_ms != 0) + dead + out + 2 * (count > 0));
     weir_pack_text(packer, "state");
     weir_pack_text(packer, told->state);
     weir_pack_text(packer, "attempt");
-    weir_pack_u64(packer, told->attempt);
+    pack_known(packer, !told->attempt_unknown, told->attempt);
     weir_pack_text(packer, "death");
-    weir_pack_u64(packer, told->death);
+    pack_known(packer, !told->trimmed, told->death);
+    if (told->note) {
+        weir_pack_text(packer, "note");
+        weir_pack_text(packer, told->note);
+    }
+    if (told->trimmed) {
+        weir_pack_text(packer, "trimmed");
+        weir_pack_bool(packer, true);
+    }
     if (told->due_ms) {
         weir_pack_text(packer, "due_ms");
         weir_pack_i64(packer, told->due_ms);

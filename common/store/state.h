@@ -12,8 +12,9 @@
 #include <contract/store.h>
 #include <sqlite3.h>
 
-#define WEIR_STATE_VERSION 1
+#define WEIR_STATE_VERSION 2
 #define WEIR_STATE_ANSWER_BYTES 28u /* of one answer in a producer's row */
+#define WEIR_STATE_ENDED_BYTES 20u  /* of one range in a group's `ended` */
 
 enum weir_statement {
     STATEMENT_GROUP_PUT,

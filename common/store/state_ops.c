@@ -72,6 +72,19 @@ static char *join_topics(const struct weir_group_policy *policy)
     return topics;
 }
 
+static size_t write_ended(const struct weir_ended *ended, uint8_t *bytes)
+{
+    uint8_t *at = bytes + 8;
+
+    put_u64(bytes, ended->known_from);
+    for (uint32_t i = 0; i < ended->count; i++, at += WEIR_STATE_ENDED_BYTES) {
+        put_u64(at, ended->at[i].first);
+        put_u64(at + 8, ended->at[i].last);
+        put_u32(at + 16, ended->at[i].fate);
+    }
+    return (size_t)(at - bytes);
+}
+
 static int put_group(struct weir_state *state, const struct weir_group_row *group,
                      struct weir_error *error)
 {
@@ -82,6 +95,7 @@ static int put_group(struct weir_state *state, const struct weir_group_row *grou
                                  totals->retried,  totals->dead,     totals->rejected,
                                  totals->expired,  totals->released, totals->dropped,
                                  totals->replayed, totals->stale};
+    uint8_t ended[8 + WEIR_ENDED_RANGES_MAX * WEIR_STATE_ENDED_BYTES];
     char *topics;
     int status;
 
@@ -114,6 +128,7 @@ static int put_group(struct weir_state *state, const struct weir_group_row *grou
     sqlite3_bind_int(put, 24, group->listed);
     for (int i = 0; i < (int)(sizeof counters / sizeof counters[0]); i++)
         bind_u64(put, 25 + i, counters[i]);
+    sqlite3_bind_blob(put, 36, ended, (int)write_ended(&group->ended, ended), SQLITE_STATIC);
     status = weir_state_run(state, put, error);
     free(topics);
     return status;

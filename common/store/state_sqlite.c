@@ -58,7 +58,8 @@ static const char schema[] =
     "  released INTEGER NOT NULL,\n"
     "  dropped INTEGER NOT NULL,\n"
     "  replayed INTEGER NOT NULL,\n"
-    "  stale INTEGER NOT NULL);\n"
+    "  stale INTEGER NOT NULL,\n"
+    "  ended BLOB NOT NULL DEFAULT x'');\n"
     "CREATE TABLE chunks (\n"
     "  group_number INTEGER NOT NULL,\n"
     "  chunk INTEGER NOT NULL,\n"
@@ -129,7 +130,7 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_GROUP_PUT] =
         "INSERT OR REPLACE INTO groups VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
         " ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30,"
-        " ?31, ?32, ?33, ?34, ?35)",
+        " ?31, ?32, ?33, ?34, ?35, ?36)",
     [STATEMENT_GROUP_DROP] = "DELETE FROM groups WHERE number = ?1",
     [STATEMENT_GROUP_DROP_CHUNKS] = "DELETE FROM chunks WHERE group_number = ?1",
     [STATEMENT_GROUP_DROP_MESSAGES] = "DELETE FROM messages WHERE group_number = ?1",
@@ -312,6 +313,22 @@ static int create(struct weir_state *state, struct weir_error *error)
     return status;
 }
 
+/* From each version to the next. */
+static int upgrade(struct weir_state *state, int64_t version, struct weir_error *error)
+{
+    static const char *const steps[WEIR_STATE_VERSION] = {
+        [1] = "BEGIN IMMEDIATE;"
+              "ALTER TABLE groups ADD COLUMN ended BLOB NOT NULL DEFAULT x'';"
+              "PRAGMA user_version = 2;"
+              "COMMIT",
+    };
+    int status = 0;
+
+    for (; version < WEIR_STATE_VERSION && status == 0; version++)
+        status = execute(state, steps[version], error);
+    return status;
+}
+
 static int read_identity(struct weir_state *state, uint16_t tag, struct weir_error *error)
 {
     sqlite3_stmt *statement = NULL;
@@ -379,14 +396,16 @@ static int open_or_create(struct weir_state *state, uint16_t tag, uint64_t bytes
                               "%s is a database, but not the state of a spool; give the node a "
                               "directory of its own",
                               state->path);
-    if (tables > 0 && version != WEIR_STATE_VERSION)
+    if (tables > 0 && (version < 1 || version > WEIR_STATE_VERSION))
         return weir_error_set(error, WEIR_EINVAL,
-                              "%s has format version %" PRId64 ", this program knows version %d; "
+                              "%s has format version %" PRId64 ", this program knows 1 to %d; "
                               "use the version of Weir that made it, see docs/format.md",
                               state->path, version, WEIR_STATE_VERSION);
     status = configure(state, bytes_max, error);
     if (status == 0 && tables == 0)
         status = create(state, error);
+    else if (status == 0)
+        status = upgrade(state, version, error);
     if (status == 0)
         status = secure_wal(state, error);
     if (status == 0)

@@ -17,7 +17,9 @@ static const char help[] =
     "\n"
     "Where a message is, in each group: waiting, in flight (where, and since when), deferred "
     "(until\n"
-    "when, and why), done or dead. The id itself says which ventilator to ask.\n"
+    "when, and why), done, dead, dropped (its backlog was full) or lost (with a damaged log). The\n"
+    "id itself says which ventilator to ask. Of what was done nothing is kept but that: its\n"
+    "attempt is null in JSON.\n"
     "\n"
     "  -t, --topology FILE  which topology (default: $WEIR_TOPOLOGY)\n"
     "      --json           one object\n"
@@ -31,7 +33,7 @@ static enum weir_colour state_colour(const char *state)
 {
     if (strcmp(state, "done") == 0)
         return WEIR_GREEN;
-    if (strcmp(state, "dead") == 0)
+    if (strcmp(state, "dead") == 0 || strcmp(state, "lost") == 0 || strcmp(state, "dropped") == 0)
         return WEIR_RED;
     return strcmp(state, "deferred") == 0 ? WEIR_YELLOW : WEIR_PLAIN;
 }

@@ -80,6 +80,7 @@ class Operator(harness.unittest.TestCase):
                 wait_for("what comes to be turned away", lambda: t.group(name)["dropped"] == 5)
                 self.assertEqual(t.group(name)["waiting"], 10)
                 new += ids
+            self.assertEqual({t.state(id, "drop") for id in new[5:]}, {"dropped"})
             wait_for("the dead letters", lambda: len(t.dead()) == 5)
             self.assertEqual([(row["id"], row["group"], row["reason"]) for row in t.dead()],
                              [(id, "dead-letter", "backlog") for id in new[:5]])

@@ -74,6 +74,7 @@ class Storage(harness.unittest.TestCase):
             left = ids[: first - 1] + ids[last:]
             wait_for("the others to be done", lambda: len(t.results()) >= len(left))
             self.assertEqual(sorted(row["id"] for row in t.results()), left)
+            self.assertEqual([t.state(id, "work") for id in ids], ["lost" if id not in left else "done" for id in ids])
             with open(os.path.join(t.dir, path), "rb") as kept:
                 self.assertIn(b"Second-3", kept.read())
 
@@ -87,6 +88,7 @@ class Storage(harness.unittest.TestCase):
             (later,) = t.send("work", ["later"])
             wait_for("what is left to be done", lambda: len(t.results()) > last)
             self.assertEqual(sorted(row["id"] for row in t.results()), ids[:last] + [later])
+            self.assertEqual([t.state(id, "work") for id in ids], ["lost" if i >= last else "done" for i, id in enumerate(ids)])
             self.assertGreater(later, ids[-1])
 
     def test_oldest_segment_gone(self):
@@ -105,6 +107,8 @@ class Storage(harness.unittest.TestCase):
             wait_for("it to be said", lambda: re.search(
                 rf"the log begins at message {first}, but up to \d+ messages before it were not finished in group work", t.output()))
             wait_for("what is left to be done", lambda: {row["id"] for row in t.results()} >= set(ids[first - 1:]))
+            done = {row["id"] for row in t.results()}
+            self.assertEqual([t.state(id, "work") for id in ids], ["done" if id in done else "lost" for id in ids])
 
     def test_state_damaged_or_gone(self):
         for t, ids in self.filled(("only",)):

@@ -40,6 +40,10 @@ static struct weir_op group_op(uint32_t number, const char *name, enum weir_orde
     op.group->paused = true;
     op.group->listed = true;
     op.group->totals = (struct weir_group_totals){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    op.group->ended.known_from = 2;
+    op.group->ended.count = 2;
+    op.group->ended.at[0] = (struct weir_ended_range){2, 3, WEIR_FATE_DROPPED};
+    op.group->ended.at[1] = (struct weir_ended_range){5, UINT64_C(1) << 40, WEIR_FATE_LOST};
     return op;
 }
 

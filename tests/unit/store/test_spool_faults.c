@@ -94,6 +94,48 @@ static void test_another_tag_is_refused(void **state)
     assert_non_null(strstr(error.text, "tag 8"));
 }
 
+static void execute_in(const char *database, const char *text)
+{
+    sqlite3 *connection;
+
+    assert_int_equal(sqlite3_open(database, &connection), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(connection, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(connection);
+}
+
+static void test_a_state_of_version_1_is_opened(void **state)
+{
+    struct spool_fixture *fixture = *state;
+    char *database = fixture_path(fixture, "state.db");
+    struct weir_op op = {.type = WEIR_OP_GROUP_PUT};
+
+    fixture_open(fixture);
+    op.group = weir_zalloc(1, sizeof *op.group);
+    op.group->number = 3;
+    op.group->policy = weir_group_policy_default();
+    memcpy(op.group->policy.name, "old", sizeof "old");
+    op.group->low = op.group->next = 7;
+    op.group->totals.stale = 9;
+    op.group->ended.count = 1;
+    op.group->ended.at[0] = (struct weir_ended_range){1, 2, WEIR_FATE_LOST};
+    apply(&fixture->subject, &op, 1);
+    fixture_close(fixture);
+    execute_in(database, "ALTER TABLE groups DROP COLUMN ended; PRAGMA user_version = 1");
+    for (int start = 0; start < 2; start++) { /* upgraded; and as it is then */
+        const struct weir_recovered *recovered;
+
+        fixture_open(fixture);
+        recovered = fixture->subject.recovered;
+        assert_int_equal(recovered->group_count, 1);
+        assert_string_equal(recovered->groups[0].policy.name, "old");
+        assert_int_equal(recovered->groups[0].low, 7);
+        assert_int_equal(recovered->groups[0].totals.stale, 9);
+        assert_int_equal(recovered->groups[0].ended.count, 0);
+        fixture_close(fixture);
+    }
+    free(database);
+}
+
 static void test_another_version_is_refused(void **state)
 {
     struct spool_fixture *fixture = *state;
@@ -101,7 +143,6 @@ static void test_another_version_is_refused(void **state)
     char *database = fixture_path(fixture, "state.db");
     static const char newer_lock[] = "weir lock 2\npid 1\n";
     struct weir_error error;
-    sqlite3 *connection;
 
     fixture_open(fixture);
     fixture_append(fixture, 1, 1, 10);
@@ -112,16 +153,10 @@ static void test_another_version_is_refused(void **state)
     assert_non_null(strstr(error.text, "version"));
     file_flip(segment, 8);
 
-    assert_int_equal(sqlite3_open(database, &connection), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(connection, "PRAGMA user_version = 2", NULL, NULL, NULL),
-                     SQLITE_OK);
-    sqlite3_close(connection);
+    execute_in(database, "PRAGMA user_version = 3");
     fixture_open_fails(fixture, WEIR_EINVAL, &error);
-    assert_non_null(strstr(error.text, "state.db has format version 2"));
-    assert_int_equal(sqlite3_open(database, &connection), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(connection, "PRAGMA user_version = 1", NULL, NULL, NULL),
-                     SQLITE_OK);
-    sqlite3_close(connection);
+    assert_non_null(strstr(error.text, "state.db has format version 3"));
+    execute_in(database, "PRAGMA user_version = 2");
 
     file_write(lock, newer_lock, sizeof newer_lock - 1);
     fixture_open_fails(fixture, WEIR_EINVAL, &error);
@@ -692,6 +727,7 @@ int main(void)
         CASE(test_lock_holds_against_another_process),
         CASE(test_another_tag_is_refused),
         CASE(test_another_version_is_refused),
+        CASE(test_a_state_of_version_1_is_opened),
         CASE(test_foreign_files_are_refused),
         CASE(test_log_of_another_spool_is_refused),
         CASE(test_directory_that_cannot_be_used),

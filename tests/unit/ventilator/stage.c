@@ -132,14 +132,14 @@ static void hear_collected(struct stage *self, const struct weir_frames *frames)
     assert_int_equal(frames->count, 4);
     assert_int_equal(
         weir_batch_check(&frames->at[1], &frames->at[2], &frames->at[3], &header, NULL), 0);
-    struct weir_control answer = {.verb = self->collector == COLLECTOR_TAKES ? WEIR_VERB_OK
-                                                                             : WEIR_VERB_REFUSED};
+    const bool takes = self->collector <= COLLECTOR_TAKES_UNSEEN;
+    struct weir_control answer = {.verb = takes ? WEIR_VERB_OK : WEIR_VERB_REFUSED};
     WEIR_SET(&answer, number, NUMBER, header.number);
     if (self->collector == COLLECTOR_SILENT)
         return;
-    if (self->collector == COLLECTOR_TAKES) {
+    if (takes) {
         uint64_t offset = 0;
-        for (uint32_t i = 0; i < header.count; i++) {
+        for (uint32_t i = 0; i < header.count && self->collector == COLLECTOR_TAKES; i++) {
             const uint32_t length =
                 weir_index_length(&frames->at[2], weir_index_width(header.flags), i);
             letter_add(self, &header, frames->at[3].data + offset, length);

@@ -48,7 +48,12 @@ struct letter {
     uint32_t outcomes[8];
 };
 
-enum collector { COLLECTOR_TAKES, COLLECTOR_REFUSES, COLLECTOR_SILENT };
+enum collector {
+    COLLECTOR_TAKES,
+    COLLECTOR_TAKES_UNSEEN, /* and the test does not look at them */
+    COLLECTOR_REFUSES,
+    COLLECTOR_SILENT
+};
 
 struct stage {
     struct weir_memory_store *memory;
@@ -75,7 +80,8 @@ struct stage {
     uint32_t answered_count, answered_seen;
     struct letter letters[256];
     uint32_t letter_count;
-    /* Called at once for each answer, and for each letter before the collector's own OK; may be NULL. */
+    /* Called at once for each answer, and for each letter before the collector's own OK; may be
+     * NULL. */
     void (*on_answer)(void *watcher, const struct answered *answered);
     void (*on_letter)(void *watcher, const struct letter *letter);
     void *watcher;
@@ -158,6 +164,9 @@ uint64_t stage_stat(struct stage *self, const char *group, const char *name);
 const char *stage_state(struct stage *self, uint64_t sequence, const char *group);
 uint64_t stage_state_number(struct stage *self, uint64_t sequence, const char *group,
                             const char *name);
+/* Whether that is said to be unknown. */
+bool stage_state_unknown(struct stage *self, uint64_t sequence, const char *group,
+                         const char *name);
 void stage_group(struct stage *self, const char *group, const char *action);
 /* Give a dead letter back. The answer. */
 struct answered stage_replay(struct stage *self, const struct letter *letter);

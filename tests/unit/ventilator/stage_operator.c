@@ -99,6 +99,14 @@ uint64_t stage_state_number(struct stage *self, uint64_t sequence, const char *g
     return value;
 }
 
+bool stage_state_unknown(struct stage *self, uint64_t sequence, const char *group, const char *name)
+{
+    struct weir_reader reader;
+    assert_true(enter_state(self, sequence, group, &reader));
+    assert_true(enter(&reader, name));
+    return weir_read_nil(&reader);
+}
+
 void stage_group(struct stage *self, const char *group, const char *action)
 {
     struct weir_control control = {.verb = WEIR_VERB_GROUP};

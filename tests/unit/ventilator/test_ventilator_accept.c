@@ -179,6 +179,11 @@ static void test_a_full_backlog_drops(void **state)
     assert_int_equal(stage_stat(s, "other", "waiting"), 11);
     stage_pass(s, 100);
     stage_restart(s);
+    assert_string_equal(stage_state(s, 3, "g"), "waiting");
+    assert_string_equal(stage_state(s, 4, "g"), "dropped");
+    assert_true(stage_state_unknown(s, 4, "g", "attempt"));
+    assert_string_equal(stage_state(s, 11, "g"), "dropped");
+    assert_string_equal(stage_state(s, 11, "other"), "waiting");
     assert_int_equal(stage_stat(s, "g", "waiting"), 3);
     stage_worker(s, W, 500);
     stage_credit(s, W, "g", 100);

@@ -63,10 +63,32 @@ static void test_a_change_is_answered_when_it_is_durable(void **state)
     stage_destroy(&s);
 }
 
+/* Of what lies below the oldest tombstone that was kept it is only known that it has ended. */
+static void test_what_was_forgotten_is_not_made_up(void **state)
+{
+    (void)state;
+    struct weir_group_policy policy = stage_policy("g");
+    policy.max_backlog = 1;
+    policy.on_full = WEIR_ON_FULL_DEAD_LETTER;
+    struct stage *s = stage_new(&policy, 1, 0);
+    s->collector = COLLECTOR_TAKES_UNSEEN;
+    const uint32_t batch = 5000, batches = WEIR_TOMBSTONES_MAX / batch + 2;
+    for (uint32_t i = 0; i < batches; i++)
+        stage_fill(s, "a", batch);
+    assert_int_equal(stage_stat(s, "g", "dying"), 0);
+    stage_pass(s, 2 * WEIR_HOUSEKEEPING_MS);
+    assert_string_equal(stage_state(s, 2, "g"), "done");
+    assert_true(stage_state_unknown(s, 2, "g", "death"));
+    assert_true(stage_state_unknown(s, 2, "g", "attempt"));
+    assert_string_equal(stage_state(s, batch * batches, "g"), "dead");
+    stage_destroy(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_change_is_answered_when_it_is_durable),
+        cmocka_unit_test(test_what_was_forgotten_is_not_made_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

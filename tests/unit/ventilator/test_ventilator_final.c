@@ -29,7 +29,11 @@ static void test_nothing_comes_twice(void **state)
     stage_expect(s, "a2");
     assert_null(stage_next(s));
     stage_gone(s, W);
+    stage_pass(s, 1000);
+    assert_string_equal(stage_state(s, 1, "g"), "done");
+    assert_string_equal(stage_state(s, 2, "g"), "dropped");
     stage_restart(s);
+    assert_string_equal(stage_state(s, 2, "g"), "dropped");
     stage_worker(s, W + 1, WORKER + 1);
     stage_credit(s, W + 1, "g", 10);
     stage_expect(s, "a3");

@@ -27,7 +27,10 @@ static void test_done_once(void **state)
     const struct got *first = stage_expect(s, "a0");
     stage_ack_range(s, first, 2, WEIR_DONE, -1);
     assert_string_equal(stage_state(s, 1, "g"), "done");
+    assert_true(stage_state_unknown(s, 1, "g", "attempt")); /* nothing is kept of it */
+    assert_int_equal(stage_state_number(s, 1, "g", "death"), 0);
     assert_string_equal(stage_state(s, 3, "g"), "in-flight");
+    assert_int_equal(stage_state_number(s, 3, "g", "attempt"), 1);
     assert_int_equal(stage_stat(s, "g", "done"), 2);
     assert_int_equal(stage_stat(s, "g", "in-flight"), 1);
     stage_ack_range(s, first, 3, WEIR_RETRY, -1); /* two of them are over */
