@@ -227,6 +227,18 @@ static void sync_file(struct disk_file *file)
     file->unsynced_count = 0;
 }
 
+/* As Linux has it after a failed sync: the pages count as clean, whatever the disk has of them. */
+static void lose(struct disk_file *file)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < file->unsynced_count; i++) {
+        if (file->unsynced[i]->kind != TAPE_WRITE)
+            file->unsynced[kept++] = file->unsynced[i];
+    }
+    file->unsynced_count = kept;
+}
+
 static void sync_directory(struct disk *disk, const char *path)
 {
     uint32_t kept = 0;
@@ -254,6 +266,9 @@ void disk_step(struct disk *self, const struct tape_entry *entry)
         break;
     case TAPE_SYNC:
         sync_file(file);
+        break;
+    case TAPE_SYNC_FAILED:
+        lose(file);
         break;
     case TAPE_SYNC_DIRECTORY:
         sync_directory(self, entry->path);

@@ -16,6 +16,7 @@
 #define TAG 4u
 #define TOGETHER 3u
 #define PAYLOAD_BYTES 700u
+#define FULL_AGAIN 30u
 
 static const char *const groups[] = {"email", "fraud"};
 
@@ -128,11 +129,15 @@ static int hold_together(struct holder *self, struct holder_truth *truth, uint32
 
 int holder_hold(struct holder *self, struct holder_truth *truth, uint32_t first, uint32_t last)
 {
+    uint32_t batch = first, again = 0;
     int status = 0;
 
-    for (uint32_t batch = first; batch <= last && status == 0; batch += TOGETHER)
+    while (batch <= last && (status == 0 || (status == WEIR_EFULL && again++ < FULL_AGAIN))) {
         status = hold_together(self, truth, batch,
                                last - batch + 1 < TOGETHER ? last - batch + 1 : TOGETHER);
+        if (status == 0)
+            batch += TOGETHER;
+    }
     return status;
 }
 

@@ -41,7 +41,8 @@ struct holder {
 /* The files are in this directory. A WEIR_E… when it does not open. */
 int holder_open(struct holder *self, enum holder_kind kind, const char *directory);
 void holder_close(struct holder *self);
-/* Hold these batches, three at a time. Stops at the first failure. */
+/* Hold these batches, three at a time; again, where the disk is full. Stops at the first failure.
+ */
 int holder_hold(struct holder *self, struct holder_truth *truth, uint32_t first, uint32_t last);
 /* Remove every seventh message that is held, of these batches. Letters only. */
 int holder_remove(struct holder *self, struct holder_truth *truth, uint32_t first, uint32_t last);

@@ -11,6 +11,8 @@
 #define WORKER_PEER 50u
 #define WORKER 500u
 #define PAYLOAD_BYTES 6000u /* so that two batches fill a segment */
+#define TOGETHER 2u         /* batches on their way */
+#define PRODUCE_ROUNDS 24u
 #define DRAIN_ROUNDS 60u
 
 static const char *const group_names[LIFE_GROUPS] = {"plain", "keyed"};
@@ -21,14 +23,38 @@ void truth_step(struct truth *self, const struct tape_entry *entry)
 
     if (entry->kind != TAPE_NOTE)
         return;
-    if (entry->note == LIFE_CONFIRMED)
-        self->first[entry->number] = entry->value;
-    else if (entry->note == LIFE_DONE)
-        self->done[group][n] = entry->value;
-    else if (entry->note == LIFE_FAILED)
+    switch ((enum life_note)entry->note) {
+    case LIFE_NUMBERED:
+        self->batch_of[entry->number] = (uint32_t)entry->value;
+        self->numbers = (uint32_t)entry->number;
+        break;
+    case LIFE_CONFIRMED:
+        self->first[self->batch_of[entry->number]] = entry->value;
+        self->answered[entry->number] = true;
+        break;
+    case LIFE_REFUSED:
+        self->answered[entry->number] = true;
+        break;
+    case LIFE_FAILED:
         self->failed[group][n] = true;
-    else
+        break;
+    case LIFE_DONE:
+        self->done[group][n] = entry->value;
+        break;
+    case LIFE_DEAD:
         self->dead[group][n] = entry->value;
+        break;
+    }
+}
+
+/* The outside sees something: it goes onto the tape, and becomes part of the truth. */
+static void see(struct truth *self, enum life_note note, uint64_t number, uint64_t value)
+{
+    const struct tape_entry entry = {
+        .kind = TAPE_NOTE, .note = note, .number = number, .value = value};
+
+    tape_note(note, number, value);
+    truth_step(self, &entry);
 }
 
 struct weir_spool_config life_spool(const char *directory)
@@ -77,14 +103,16 @@ static uint64_t name_of(uint64_t sequence, uint32_t death)
 }
 
 /* A message is known by one name only, whoever hears of it and whenever. */
-static void learn(uint64_t *known, enum life_note note, uint32_t group, uint32_t n, uint64_t name)
+static void learn(struct truth *truth, enum life_note note, uint32_t group, uint32_t n,
+                  uint64_t name)
 {
-    if (*known != 0 && *known != name)
+    const uint64_t known = note == LIFE_DONE ? truth->done[group][n] : truth->dead[group][n];
+
+    if (known != 0 && known != name)
         fail_msg("message %u of group %s is %llx and was %llx", n, group_names[group],
-                 (unsigned long long)name, (unsigned long long)*known);
-    if (*known == 0)
-        tape_note(note, (uint64_t)group * LIFE_MESSAGES + n, name);
-    *known = name;
+                 (unsigned long long)name, (unsigned long long)known);
+    if (known == 0)
+        see(truth, note, (uint64_t)group * LIFE_MESSAGES + n, name);
 }
 
 static void work(struct stage *stage, struct truth *truth)
@@ -99,11 +127,10 @@ static void work(struct stage *stage, struct truth *truth)
         if (got.alone)
             stage_begin(stage, &got, WORKER);
         if (always_fails(n) || (fails_once(n) && !truth->failed[group][n])) {
-            truth->failed[group][n] = true;
-            tape_note(LIFE_FAILED, (uint64_t)group * LIFE_MESSAGES + n, 0);
+            see(truth, LIFE_FAILED, (uint64_t)group * LIFE_MESSAGES + n, 0);
             stage_ack(stage, &got, WEIR_RETRY, "no");
         } else {
-            learn(&truth->done[group][n], LIFE_DONE, group, n, name_of(got.sequence, got.death));
+            learn(truth, LIFE_DONE, group, n, name_of(got.sequence, got.death));
             stage_ack(stage, &got, WEIR_DONE, NULL);
         }
     }
@@ -113,11 +140,12 @@ static void hear_answer(void *watcher, const struct answered *answered)
 {
     struct truth *truth = watcher;
 
-    if (answered->verb != WEIR_VERB_OK)
+    if (truth->answered[answered->number])
         return;
-    assert_int_equal(answered->count, LIFE_PER_BATCH);
-    tape_note(LIFE_CONFIRMED, answered->number, answered->first);
-    truth->first[answered->number] = answered->first;
+    if (answered->verb == WEIR_VERB_OK)
+        assert_int_equal(answered->count, LIFE_PER_BATCH);
+    see(truth, answered->verb == WEIR_VERB_OK ? LIFE_CONFIRMED : LIFE_REFUSED, answered->number,
+        answered->first);
 }
 
 static void hear_letter(void *watcher, const struct letter *letter)
@@ -126,7 +154,7 @@ static void hear_letter(void *watcher, const struct letter *letter)
     const uint32_t group = group_of(letter->group), n = number_of(letter->payload);
 
     assert_true(always_fails(n));
-    learn(&truth->dead[group][n], LIFE_DEAD, group, n, name_of(letter->sequence, letter->death));
+    learn(truth, LIFE_DEAD, group, n, name_of(letter->sequence, letter->death));
 }
 
 struct stage *life_start(const char *directory, struct truth *truth, int64_t after_ms)
@@ -145,13 +173,10 @@ struct stage *life_start(const char *directory, struct truth *truth, int64_t aft
     stage->on_answer = hear_answer;
     stage->on_letter = hear_letter;
     /* A producer remembers what was answered. */
-    for (uint32_t batch = 1; batch <= LIFE_BATCHES; batch++) {
-        if (truth->first[batch] != 0)
+    for (uint32_t number = 1; number <= truth->numbers; number++) {
+        if (truth->answered[number])
             stage->answered[stage->answered_count++] =
-                (struct answered){.verb = WEIR_VERB_OK,
-                                  .number = batch,
-                                  .first = truth->first[batch],
-                                  .count = LIFE_PER_BATCH};
+                (struct answered){.verb = WEIR_VERB_OK, .number = number};
     }
     stage_start(stage);
     stage_run(stage);
@@ -171,7 +196,7 @@ static void work_for(struct stage *stage, struct truth *truth, int64_t ms)
     work(stage, truth);
 }
 
-static void put(struct stage *stage, uint32_t batch)
+static void put(struct stage *stage, uint32_t batch, uint32_t number)
 {
     static const char *const keys[LIFE_PER_BATCH] = {"a", "b", "c", "d", "e"};
     char prefix[16];
@@ -181,17 +206,45 @@ static void put(struct stage *stage, uint32_t batch)
                                                  .count = LIFE_PER_BATCH,
                                                  .keys = keys,
                                                  .payload_bytes = PAYLOAD_BYTES,
-                                                 .number = batch});
+                                                 .number = number});
 }
 
-void life_produce(struct stage *stage, struct truth *truth, uint32_t first, uint32_t last)
+static bool is_on_its_way(const struct truth *truth, uint32_t batch)
 {
-    for (uint32_t batch = first; batch <= last && !is_over(stage); batch++) {
-        if (truth->first[batch] != 0)
+    for (uint32_t number = 1; number <= truth->numbers; number++) {
+        if (truth->batch_of[number] == batch && !truth->answered[number])
+            return true;
+    }
+    return false;
+}
+
+/* What had no answer is said again under its number; what was refused gets a new one. */
+static bool put_some(struct stage *stage, struct truth *truth, uint32_t last)
+{
+    uint32_t count = 0;
+
+    for (uint32_t number = 1; number <= truth->numbers && count < TOGETHER; number++) {
+        if (!truth->answered[number]) {
+            put(stage, truth->batch_of[number], number);
+            count++;
+        }
+    }
+    for (uint32_t batch = 1; batch <= last && count < TOGETHER; batch++) {
+        if (truth->first[batch] != 0 || is_on_its_way(truth, batch))
             continue;
-        put(stage, batch);
-        if (batch % 2 == 1 && batch < last)
-            continue;
+        see(truth, LIFE_NUMBERED, truth->numbers + 1, batch);
+        assert_true(truth->numbers + 1 < LIFE_NUMBERS_MAX);
+        put(stage, batch, truth->numbers);
+        count++;
+    }
+    return count > 0;
+}
+
+void life_produce(struct stage *stage, struct truth *truth, uint32_t last)
+{
+    for (uint32_t round = 0; round < PRODUCE_ROUNDS && !is_over(stage); round++) {
+        if (!put_some(stage, truth, last))
+            break;
         stage_run(stage);
         work_for(stage, truth, 300);
     }
@@ -231,22 +284,18 @@ void life_drain(struct stage *stage, struct truth *truth, const char *where)
     }
 }
 
-void life_live(const char *directory, struct truth *truth, bool *stopped)
+struct stage *life_live(const char *directory, struct truth *truth, uint32_t batches)
 {
     struct stage *stage = life_start(directory, truth, 0);
 
-    *stopped = false;
-    for (uint32_t life = 0; life < 2 && !*stopped; life++) {
-        const uint32_t first = life * LIFE_BATCHES / 2;
-
-        if (life > 0) {
+    for (uint32_t life = 1; life <= 2 && !is_over(stage); life++) {
+        if (life == 2) {
             stage_restart(stage);
             stage_pass(stage, 60000);
         }
-        life_produce(stage, truth, first + 1, first + LIFE_BATCHES / 2);
+        life_produce(stage, truth, life * batches / 2);
         for (uint32_t round = 0; round < 6; round++)
             work_for(stage, truth, 300);
-        *stopped = is_over(stage);
     }
-    stage_destroy(&stage);
+    return stage;
 }

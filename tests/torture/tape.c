@@ -186,6 +186,14 @@ void tape_synced(ino_t inode)
         add(TAPE_SYNC)->file = file;
 }
 
+void tape_sync_failed(ino_t inode)
+{
+    uint32_t file;
+
+    if (find(inode, &file))
+        add(TAPE_SYNC_FAILED)->file = file;
+}
+
 void tape_synced_directory(const char *path)
 {
     if (tape_is_ours(path))

@@ -19,6 +19,7 @@ enum tape_kind {
     TAPE_WRITE,          /* file, at, bytes, data */
     TAPE_RESIZE,         /* file, bytes; `grow`: never smaller than it is */
     TAPE_SYNC,           /* file: what it holds */
+    TAPE_SYNC_FAILED,    /* file: its pages are clean now, and no later sync writes them */
     TAPE_SYNC_DIRECTORY, /* path: the names in it */
     TAPE_RENAME,         /* path, to */
     TAPE_UNLINK,         /* path */

@@ -156,8 +156,13 @@ static int sync_with(int fd, int (*sync)(int fd))
     int status;
 
     tape_lock();
-    if (fails(fd, FAULT_SYNC))
+    if (fails(fd, FAULT_SYNC)) {
+        int number = errno;
+
+        tape_sync_failed(tape_inode(fd));
+        errno = number;
         return end(-1);
+    }
     status = sync(fd);
     if (status == 0)
         note_sync(fd);

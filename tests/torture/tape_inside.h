@@ -17,6 +17,7 @@ void tape_made_directory(const char *path);
 void tape_wrote(ino_t inode, uint64_t at, const void *data, uint64_t bytes);
 void tape_resized(ino_t inode, uint64_t bytes, bool grow);
 void tape_synced(ino_t inode);
+void tape_sync_failed(ino_t inode);
 void tape_synced_directory(const char *path);
 void tape_renamed(const char *from, const char *to);
 void tape_unlinked(const char *path);

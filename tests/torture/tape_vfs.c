@@ -103,7 +103,9 @@ static int file_sync(sqlite3_file *file, int flags)
     struct vfs_file *self = of(file);
     int status = begin(self, FAULT_STATE_SYNC, SQLITE_IOERR_FSYNC);
 
-    if (status == SQLITE_OK)
+    if (status != SQLITE_OK)
+        tape_sync_failed(self->inode);
+    else
         status = self->real->pMethods->xSync(self->real, flags);
     if (status == SQLITE_OK) {
         tape_synced(self->inode);

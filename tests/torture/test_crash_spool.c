@@ -47,7 +47,7 @@ static uint32_t recover(struct crash *crash, const struct truth *before, const s
     while (last < LIFE_BATCHES && truth.first[last + 1] != 0)
         last++;
     last = last + 2 < LIFE_BATCHES ? last + 2 : LIFE_BATCHES;
-    life_produce(stage, &truth, 1, last);
+    life_produce(stage, &truth, last);
     life_drain(stage, &truth, where);
     for (uint32_t batch = 1; batch <= last; batch++)
         assert_int_not_equal(truth.first[batch], 0);
@@ -137,13 +137,13 @@ static void test_ends_at_every_write(void **state)
 {
     struct crash crash = {.directory = tape_directory_new()};
     struct truth truth = {0};
-    bool stopped;
     struct tape *tape = tape_record(crash.directory);
+    struct stage *stage = life_live(crash.directory, &truth, LIFE_BATCHES);
 
     (void)state;
-    life_live(crash.directory, &truth, &stopped);
+    assert_int_equal(stage->stopped, -1);
+    stage_destroy(&stage);
     tape_stop();
-    assert_false(stopped);
     crash_everywhere(&crash, tape);
     print_message("%u boundaries%s, %u recoveries, %u of them after a second end\n",
                   crash.boundaries, EVERY > 1 ? " (some left out)" : "", crash.recoveries,
