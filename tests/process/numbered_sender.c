@@ -4,12 +4,14 @@
  *     numbered_sender ENDPOINT FIRST STEP COUNT RATE SECONDS FILE
  *
  * Messages FIRST, FIRST + STEP, … leave at RATE a second until there are COUNT of them (0: no end)
- * or SECONDS are over (0: no end); then it waits until the last one is confirmed. FILE gets a line
- * "NUMBER ID" for each confirmation. What a message of a number looks like is also said in
- * numbered.py. Ends with 0 when everything was confirmed, and with 1 when anything was refused. */
+ * or SECONDS are over (0: no end), or SIGTERM comes; then it waits until the last one is confirmed.
+ * FILE gets a line "NUMBER ID" for each confirmation. What a message of a number looks like is also
+ * said in numbered.py. Ends with 0 when everything was confirmed, and with 1 when anything was
+ * refused. */
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,14 @@ struct pending {
     struct sender *sender;
     uint64_t number;
 };
+
+static volatile sig_atomic_t stopping;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stopping = 1;
+}
 
 static double now_s(void)
 {
@@ -88,7 +98,7 @@ static int run(struct sender *sender, uint64_t first, uint64_t step, uint64_t co
     const double start = now_s();
     uint64_t sent = 0;
 
-    while (count == 0 || sent < count) {
+    while (!stopping && (count == 0 || sent < count)) {
         double elapsed = now_s() - start;
         uint64_t due = (uint64_t)(elapsed * rate);
 
@@ -126,6 +136,8 @@ int main(int argc, char **argv)
         perror(argv[7]);
         return 1;
     }
+    const struct sigaction stop = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &stop, NULL);
     weir_producer_options_t *options = weir_producer_options_new(argv[1]);
 
     weir_producer_options_set_timeout_ms(options, -1); /* the ventilator may be away for long */

@@ -6,7 +6,6 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import tempfile
 
 import harness
 from harness import BIN, SLOW, Topology, nodes, wait_for
@@ -165,31 +164,6 @@ class Storage(harness.unittest.TestCase):
             ids, said = self.fill(t)
             self.assertIn("the spool is full", said)
             self.waits_until_there_is_room(t, ids)
-
-    def test_full_disk(self):
-        disk = tempfile.mkdtemp(prefix="weir-disk-", dir="/tmp")
-        self.addCleanup(os.rmdir, disk)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", disk], stderr=subprocess.DEVNULL).returncode != 0:
-            self.skipTest("a small file system is needed, and nothing may be mounted here")
-        self.addCleanup(subprocess.run, ["umount", disk], check=True)
-        topology = self.topology(WORK.replace("var/test/intake, max: 1GiB", f"{disk}/intake"))
-        topology.write("closed", "")
-        with topology as t:
-            ids, said = self.fill(t)
-            self.assertIn("No space left on device", said)
-            # Somebody else takes the rest: the reserve is all that is left to note what was done.
-            with open(os.path.join(disk, "foreign"), "wb", buffering=0) as file, self.assertRaises(OSError):
-                while True:
-                    file.write(b"x" * 4096)
-            t.kill("intake")
-            os.unlink(os.path.join(t.dir, "closed"))
-            wait_for("all to be done", lambda: len(t.results()) >= len(ids), 60)
-            self.assertEqual(sorted(row["id"] for row in t.results()), ids)
-            wait_for("the ventilator to know", lambda: t.group("work").get("done") == len(ids))
-            os.unlink(os.path.join(disk, "foreign"))
-            (later,) = t.weir("send", "work", "--wait", "later").stdout.split()
-            wait_for("the later one", lambda: t.results()[-1]["id"] == later)
-            self.assertEqual([row["restarts"] for row in t.ps() if row["node"] == "intake"], [1])
 
     def test_locked_databases(self):
         """A transaction held open in the shell delays; it breaks nothing."""

@@ -134,9 +134,9 @@ class Progress:
 
 def run(options):
     with Topology(TOPOLOGY) as t:
-        senders = [Sender(t.dir, f"ipc://{t.dir}/{name}.submit", part, len(VENTILATORS),
+        senders = [Sender(t.dir, f"ipc://{t.dir}/{name}.submit", first, len(VENTILATORS),
                           rate=options.rate / len(VENTILATORS), seconds=options.seconds)
-                   for part, name in enumerate(VENTILATORS)]
+                   for first, name in enumerate(VENTILATORS, 1)]
         account = Account(senders, GROUPS, os.path.join(t.dir, "var/storm/results.jsonl"),
                           os.path.join(t.dir, "var/storm/dlq.db"), lambda group: os.path.join(t.dir, f"handled.{group}"),
                           ordered=("keyed",))

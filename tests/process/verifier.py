@@ -4,6 +4,7 @@ sink's file, the collector's database, and what the handlers wrote down."""
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 from collections import Counter
@@ -16,14 +17,14 @@ PROBLEMS_SHOWN = 20
 
 
 class Sender:
-    """Sends to one ventilator, as a process of its own; `part` of `parts` senders has every parts-th number."""
+    """Sends to one ventilator, as a process of its own: messages `first`, `first` + `step`, …; no two senders share a number."""
 
-    def __init__(self, directory, endpoint, part=0, parts=1, count=0, rate=1000, seconds=0, prefix=()):
-        self.path = os.path.join(directory, f"confirmed.{part}")
-        self.errors = os.path.join(directory, f"sender.{part}.log")
+    def __init__(self, directory, endpoint, first=1, step=1, count=0, rate=1000, seconds=0, prefix=()):
+        self.path = os.path.join(directory, f"confirmed.{first}")
+        self.errors = os.path.join(directory, f"sender.{first}.log")
         with open(self.errors, "w") as errors:
             self.process = subprocess.Popen(
-                [*prefix, SENDER, endpoint, str(part + 1), str(parts), str(count), str(rate), str(seconds), self.path],
+                [*prefix, SENDER, endpoint, str(first), str(step), str(count), str(rate), str(seconds), self.path],
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
 
     def finish(self, seconds=120):
@@ -31,6 +32,11 @@ class Sender:
         wait_for("every message to be confirmed", lambda: self.process.poll() is not None, seconds)
         with open(self.errors) as errors:
             assert self.process.returncode == 0, errors.read()
+
+    def stop(self):
+        """Send nothing new, and wait for the confirmations of what is on its way."""
+        self.process.send_signal(signal.SIGTERM)
+        self.finish()
 
     def end(self):
         if self.process.poll() is None:
