@@ -247,6 +247,8 @@ static void applied(struct weir_ventilator *v, struct weir_store_result *result,
     weir_groups_flushed(v);
     weir_replay_flushed(v);
     weir_ventilator_admin_flushed(v);
+    if (v->state == WEIR_VENTILATOR_RECOVERING) /* its last step: the new groups are durable */
+        weir_ventilator_open(v);
     for (uint32_t i = 0; i < v->group_count; i++)
         if (v->crowded || (v->groups[i]->claim_flush && v->groups[i]->claim_flush <= serial))
             weir_ventilator_stir(v, v->groups[i]);

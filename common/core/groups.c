@@ -59,12 +59,15 @@ static struct weir_group *create(struct weir_ventilator *v, const struct weir_gr
     return group;
 }
 
-void weir_groups_configure(struct weir_ventilator *v)
+bool weir_groups_configure(struct weir_ventilator *v)
 {
+    bool made = false;
     for (uint32_t i = 0; i < v->config.group_count; i++) {
         const struct weir_group_policy *policy = &v->config.groups[i];
-        if (!weir_groups_find(v, policy->name, strlen(policy->name)))
-            create(v, policy);
+        if (weir_groups_find(v, policy->name, strlen(policy->name)))
+            continue;
+        create(v, policy);
+        made = true;
     }
     for (uint32_t i = 0; i < v->group_count; i++) {
         struct weir_group *group = v->groups[i];
@@ -81,6 +84,7 @@ void weir_groups_configure(struct weir_ventilator *v)
     v->policies = NULL;
     v->config.groups = NULL;
     v->config.group_count = 0;
+    return made;
 }
 
 /* ---- JOIN ---- */

@@ -232,7 +232,7 @@ static void have_read(struct weir_ventilator *v, struct weir_store_result *resul
         return;
     }
     weir_recovered_destroy(&v->recovered);
-    weir_ventilator_open(v);
+    weir_ventilator_recovered(v);
 }
 
 static void read_on(struct weir_ventilator *v, uint64_t from)

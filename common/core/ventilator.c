@@ -192,10 +192,19 @@ static void route(struct weir_ventilator *v, struct weir_event *event)
     }
 }
 
+void weir_ventilator_recovered(struct weir_ventilator *v)
+{
+    if (!weir_groups_configure(v)) {
+        weir_ventilator_open(v);
+        return;
+    }
+    weir_flush_need(v);
+    weir_flush_now(v);
+}
+
 void weir_ventilator_open(struct weir_ventilator *v)
 {
     move(v, WEIR_VENTILATOR_OPEN);
-    weir_groups_configure(v);
     weir_ventilator_log(v, WEIR_LOG_INFO, "open: next sequence %llu, %u groups",
                         (unsigned long long)v->stream.next, v->group_count);
     for (uint32_t i = 0; i < v->group_count; i++)

@@ -189,7 +189,11 @@ void weir_ventilator_fail(struct weir_ventilator *v, const struct weir_error *er
 void weir_ventilator_drain(struct weir_ventilator *v);
 /* Look at this group in this turn. */
 void weir_ventilator_stir(struct weir_ventilator *v, struct weir_group *group);
-void weir_ventilator_open(struct weir_ventilator *v); /* recovery is over */
+/* What log and state had is taken in. A group exists from the moment at which it is durable: what
+ * is confirmed before would not be its own after a crash. So if the topology has new ones, they are
+ * made durable before the ventilator is open. */
+void weir_ventilator_recovered(struct weir_ventilator *v);
+void weir_ventilator_open(struct weir_ventilator *v);
 int64_t weir_ventilator_mono_of(const struct weir_ventilator *v, int64_t wall_ms);
 
 /* ---- recovery.c ---- */
@@ -201,7 +205,8 @@ void weir_recovery_start(struct weir_ventilator *v);
 struct weir_group *weir_groups_find(const struct weir_ventilator *v, const char *name,
                                     size_t bytes);
 struct weir_group *weir_groups_number(const struct weir_ventilator *v, uint32_t number);
-void weir_groups_configure(struct weir_ventilator *v);
+/* Whether any was made. */
+bool weir_groups_configure(struct weir_ventilator *v);
 void weir_groups_join(struct weir_ventilator *v, uint64_t peer, const struct weir_control *control);
 void weir_groups_remove(struct weir_ventilator *v, struct weir_group *group);
 void weir_groups_flushed(struct weir_ventilator *v); /* JOINED may be due */
