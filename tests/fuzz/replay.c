@@ -1,5 +1,5 @@
-/* Without libFuzzer: give every file of a corpus to the fuzzer's function, and many cuts of it; and
- * with `--random N` so many inputs that are the same in every run. */
+/* Without libFuzzer: give every file of a corpus to the fuzzer's function, and cuts of it, as many
+ * as `--cuts N` says; and with `--random N` so many inputs that are the same in every run. */
 #include <base/random.h>
 #include <dirent.h>
 #include <stdint.h>
@@ -8,6 +8,8 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static size_t cuts = 100;
 
 static int replay(const char *path)
 {
@@ -19,7 +21,7 @@ static int replay(const char *path)
     }
     size_t size = fread(data, 1, sizeof data, file);
     fclose(file);
-    for (size_t cut = 0; cut <= size; cut += 1 + cut / 64) {
+    for (size_t cut = 0; cut <= size; cut += 1 + size / cuts) {
         uint8_t *exact = malloc(cut + !cut); /* so that a sanitizer sees a read beyond the end */
         memcpy(exact, data, cut);
         LLVMFuzzerTestOneInput(exact, cut);
@@ -48,6 +50,10 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--random") == 0 && i + 1 < argc) {
             play_random(strtoul(argv[++i], NULL, 10));
+            continue;
+        }
+        if (strcmp(argv[i], "--cuts") == 0 && i + 1 < argc) {
+            cuts = strtoul(argv[++i], NULL, 10);
             continue;
         }
         DIR *directory = opendir(argv[i]);
