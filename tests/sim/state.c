@@ -73,7 +73,10 @@ int weir_state_open(const char *directory, uint16_t tag, uint64_t bytes_max,
     struct stat file;
     int status = 0;
     (void)bytes_max;
-    if (disk->files->io.stat(&disk->files->io, path, &file) != 0 || file.st_size == 0) {
+    const bool there = disk->files->io.stat(&disk->files->io, path, &file) == 0;
+    if (!there && errno != ENOENT) {
+        status = failed("look for", error);
+    } else if (!there || file.st_size == 0) {
         /* A power cut may take back what the very first start had made. */
         weir_memory_state_destroy(&disk->memory);
         disk->memory = weir_memory_state_new();

@@ -366,27 +366,43 @@ static void a_batch_of_duplicates_is_known_after_a_crash(void **state)
     assert_int_equal(ok->control.count, 1);
 }
 
-/* 6: what the first start confirmed before its first flush was lost with a crash: the next start
- * found no groups in the state, and made them anew, from there on. (Seed 1381 of the simulator.) */
-static void a_new_group_has_what_is_confirmed_first(void **state)
+static bool has_asked(const struct world *self, enum weir_store_kind kind)
+{
+    for (uint32_t i = self->handed; i < self->script->request_count; i++)
+        if (self->script->requests[i].kind == kind)
+            return true;
+    return false;
+}
+
+/* 6: the first start wrote its groups to the state and took batches at the same time. Where the log
+ * was faster, or the state failed, what it confirmed was lost with a crash: the next start found no
+ * groups, and made them anew, from there on. (Seed 1381 of the simulator.) */
+static void nothing_is_taken_before_new_groups_are_durable(void **state)
 {
     struct world *self = *state;
     const struct weir_batch_header header = {0};
+    struct weir_store *store = weir_memory_store_store(self->memory);
+    struct weir_store_result result;
     start(self);
-    settle(self);
     put(self, producer_id, &header, 1, &plain_message, 0);
+    assert_true(has_asked(self, WEIR_STORE_READ));
+    store->submit(store, &self->script->requests[self->handed++]);
+    weir_memory_store_step(self->memory, 1);
+    while (store->poll(store, &result)) {
+        struct weir_event event = script_event(self->script, WEIR_EVENT_STORED, 0, 0);
+        event.result = &result;
+        weir_role_step(self->role, &event);
+        weir_store_result_fini(&result);
+    }
+    assert_true(has_asked(self, WEIR_STORE_APPLY));
+    assert_false(has_asked(self, WEIR_STORE_APPEND));
     settle(self);
     const struct said *ok = script_expect(self->script, WEIR_PORT_SUBMIT, WEIR_VERB_OK);
     const uint64_t sequence = ok->control.first;
-    crash(self);
-
-    start(self);
-    settle(self);
     worker_comes(self);
     const struct said *deliver = script_find(self->script, WEIR_VERB_DELIVER);
     assert_non_null(deliver);
     assert_int_equal(deliver->control.slices[0].sequence, sequence);
-    assert_int_equal(deliver->control.slices[0].count, 1);
 }
 
 int main(void)
@@ -399,7 +415,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_beat_that_repeats_itself_costs_little, setup, teardown),
         cmocka_unit_test_setup_teardown(a_batch_of_duplicates_is_known_after_a_crash, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_new_group_has_what_is_confirmed_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_is_taken_before_new_groups_are_durable, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
