@@ -159,6 +159,21 @@ static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema 
     return status == 0 ? run_text(self, "COMMIT", error) : status;
 }
 
+/* What the last process wrote to the WAL it may not have synced, and after a sync that failed no
+ * later one writes those pages; yet it is what we read, and go on from. So it is taken into the
+ * database, and synced there, before anything is answered because of it. Somebody who reads the
+ * file meanwhile may keep a part of it. */
+static int secure_wal(struct weir_hold_db *self, struct weir_error *error)
+{
+    sqlite3_busy_timeout(self->db, 0);
+    int code = sqlite3_wal_checkpoint_v2(self->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    int status = code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED
+                     ? 0
+                     : weir_hold_db_error(self, "opening", error);
+    sqlite3_busy_timeout(self->db, BUSY_TIMEOUT_MS);
+    return status;
+}
+
 static int prepare_all(struct weir_hold_db *self, struct weir_error *error)
 {
     const struct {
@@ -207,6 +222,8 @@ int weir_hold_db_open(const char *path, bool make, const struct weir_hold_schema
     }
     if (status == 0)
         status = make_tables(self, schema, &had_tables, error);
+    if (status == 0)
+        status = secure_wal(self, error);
     if (status == 0)
         status = prepare_all(self, error);
     if (status != 0) {
