@@ -193,6 +193,60 @@ struct disk *disk_new(const struct tape *tape)
     return disk;
 }
 
+static void push(const struct tape_entry ***list, uint32_t *count, uint32_t *capacity,
+                 const struct tape_entry *entry)
+{
+    if (*count == *capacity) {
+        *capacity = *capacity > 0 ? 2 * *capacity : 16;
+        *list = weir_realloc(*list, *capacity, sizeof **list);
+    }
+    (*list)[(*count)++] = entry;
+}
+
+static struct disk_file *file_at(struct disk *disk, uint32_t number)
+{
+    if (number >= disk->file_count) {
+        disk->files = weir_realloc(disk->files, number + 1, sizeof *disk->files);
+        memset(&disk->files[disk->file_count], 0,
+               (number + 1 - disk->file_count) * sizeof *disk->files);
+        disk->file_count = number + 1;
+    }
+    return &disk->files[number];
+}
+
+struct disk *disk_copy(const struct disk *self)
+{
+    struct disk *copy = weir_zalloc(1, sizeof *copy);
+
+    names_copy(&copy->now, &self->now);
+    names_copy(&copy->safe, &self->safe);
+    for (uint32_t i = 0; i < self->unsynced_count; i++)
+        push(&copy->unsynced, &copy->unsynced_count, &copy->unsynced_capacity, self->unsynced[i]);
+    for (uint32_t i = 0; i < self->file_count; i++) {
+        const struct disk_file *from = &self->files[i];
+        struct disk_file *to = file_at(copy, i);
+
+        put(&to->now, 0, from->now.data, from->now.bytes);
+        put(&to->safe, 0, from->safe.data, from->safe.bytes);
+        for (uint32_t at = 0; at < from->unsynced_count; at++)
+            push(&to->unsynced, &to->unsynced_count, &to->unsynced_capacity, from->unsynced[at]);
+    }
+    return copy;
+}
+
+uint32_t disk_file_count(const struct disk *self)
+{
+    return self->file_count;
+}
+
+const char *disk_name(const struct disk *self, uint32_t i, uint32_t *file)
+{
+    if (i >= self->now.count)
+        return NULL;
+    *file = self->now.at[i].file;
+    return self->now.at[i].path;
+}
+
 void disk_destroy(struct disk **self)
 {
     struct disk *disk = *self;
@@ -208,16 +262,6 @@ void disk_destroy(struct disk **self)
     free(disk->unsynced);
     free(disk->files);
     free(disk);
-}
-
-static void push(const struct tape_entry ***list, uint32_t *count, uint32_t *capacity,
-                 const struct tape_entry *entry)
-{
-    if (*count == *capacity) {
-        *capacity = *capacity > 0 ? 2 * *capacity : 16;
-        *list = weir_realloc(*list, *capacity, sizeof **list);
-    }
-    (*list)[(*count)++] = entry;
 }
 
 static void sync_file(struct disk_file *file)
@@ -256,7 +300,7 @@ static void sync_directory(struct disk *disk, const char *path)
 
 void disk_step(struct disk *self, const struct tape_entry *entry)
 {
-    struct disk_file *file = &self->files[entry->file];
+    struct disk_file *file = file_at(self, entry->file);
 
     switch (entry->kind) {
     case TAPE_WRITE:

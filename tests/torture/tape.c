@@ -267,6 +267,29 @@ struct tape *tape_record(const char *directory)
     return tape;
 }
 
+struct tape *tape_record_on(const char *directory, const struct disk *disk)
+{
+    struct tape *tape = weir_zalloc(1, sizeof *tape);
+    const char *name;
+    uint32_t file;
+
+    tape_lock();
+    snprintf(root, sizeof root, "%s", directory);
+    recorded = tape;
+    while (tape->file_count < disk_file_count(disk))
+        add_file((struct tape_file){0});
+    for (uint32_t i = 0; (name = disk_name(disk, i, &file)) != NULL; i++) {
+        char *path = weir_asprintf("%s/%s", directory, name);
+
+        /* Directories have a number, too, but only here. */
+        know(tape_inode_of(path), file != UINT32_MAX ? file : add_file((struct tape_file){0}));
+        free(path);
+    }
+    know(tape_inode_of(directory), add_file((struct tape_file){0}));
+    tape_unlock();
+    return tape;
+}
+
 void tape_stop(void)
 {
     tape_lock();

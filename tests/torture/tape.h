@@ -56,6 +56,10 @@ struct tape {
 /* Record what happens below this directory from now on; one tape at a time. What is there already
  * counts as synced. */
 struct tape *tape_record(const char *directory);
+/* The same of a directory that a kill left: what is not synced on this disk stays so, and the
+ * tape's entries go on from it. */
+struct disk;
+struct tape *tape_record_on(const char *directory, const struct disk *disk);
 /* No more; the tape stays. */
 void tape_stop(void);
 void tape_destroy(struct tape **self);
@@ -73,8 +77,12 @@ enum tape_end {
 };
 
 /* A disk on which the entries of a tape happen one after another. */
-struct disk;
 struct disk *disk_new(const struct tape *tape);
+/* Another one on which the same has happened. The entries themselves stay the tape's. */
+struct disk *disk_copy(const struct disk *self);
+uint32_t disk_file_count(const struct disk *self);
+/* The i-th name on it, as whoever lists it would see it; NULL: there are no more. */
+const char *disk_name(const struct disk *self, uint32_t i, uint32_t *file);
 void disk_destroy(struct disk **self);
 void disk_step(struct disk *self, const struct tape_entry *entry);
 /* Something on it is not synced. */

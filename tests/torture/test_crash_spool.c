@@ -66,33 +66,44 @@ static void leave(struct crash *crash, const struct disk *disk, const struct tap
     disk_leave(disk, end, at, next, part, crash->directory);
 }
 
-/* The power goes, and goes again while, or after, the ventilator recovers. */
-static void end_twice(struct crash *crash, const struct disk *disk, const struct truth *before,
-                      const struct tape *tape, uint32_t at)
+/* Somewhere on the way of a second life, half of the time before the ventilator stands. */
+static uint32_t somewhere(uint32_t seed, uint32_t opened, uint32_t count)
 {
-    struct truth truth = *before;
     struct weir_random random;
+
+    weir_random_seed(&random, seed);
+    return (uint32_t)weir_random_below(&random,
+                                       weir_random_below(&random, 2) == 0 ? opened : count);
+}
+
+/* The end comes a second time, while the ventilator recovers or afterwards. After a kill the power
+ * goes, with what even the first life had not synced; else it goes twice. */
+static void end_twice(struct crash *crash, const struct disk *disk, const struct truth *before,
+                      uint32_t at)
+{
+    const bool killed = at % 2 == 0;
+    struct truth truth = *before;
     struct disk *second;
     struct tape *other;
     char where[96];
     uint32_t opened, end;
 
-    snprintf(where, sizeof where, "torn before entry %u", at);
-    leave(crash, disk, tape, at, TAPE_TORN);
-    other = tape_record(crash->directory);
+    snprintf(where, sizeof where, "%s before entry %u", killed ? "killed" : "torn", at);
+    tape_directory_clear(crash->directory);
+    disk_leave(disk, killed ? TAPE_KILLED : TAPE_TORN, at, NULL, 0, crash->directory);
+    other = killed ? tape_record_on(crash->directory, disk) : tape_record(crash->directory);
     opened = recover(crash, before, other, where);
     tape_stop();
-    weir_random_seed(&random, at);
-    end = (uint32_t)weir_random_below(&random,
-                                      weir_random_below(&random, 2) == 0 ? opened : other->count);
-    second = disk_new(other);
+    end = somewhere(at, opened, other->count);
+    second = killed ? disk_copy(disk) : disk_new(other);
     for (uint32_t i = 0; i < end; i++) {
         disk_step(second, &other->entries[i]);
         truth_step(&truth, &other->entries[i]);
     }
-    snprintf(where, sizeof where, "torn before entry %u, power cut before entry %u of %u", at, end,
-             other->count);
-    leave(crash, second, other, end, TAPE_POWER_CUT);
+    snprintf(where, sizeof where, "%s before entry %u, power cut before entry %u of %u",
+             killed ? "killed" : "torn", at, end, other->count);
+    tape_directory_clear(crash->directory);
+    disk_leave(second, TAPE_POWER_CUT, 0, NULL, 0, crash->directory);
     recover(crash, &truth, NULL, where);
     crash->again++;
     disk_destroy(&second);
@@ -123,7 +134,7 @@ static void crash_everywhere(struct crash *crash, const struct tape *tape)
         if (entry->kind != TAPE_NOTE && crash->boundaries++ % EVERY == 0) {
             end_here(crash, disk, &truth, tape, at, syncs ? TAPE_POWER_CUT : TAPE_KILLED);
             if (syncs)
-                end_twice(crash, disk, &truth, tape, at);
+                end_twice(crash, disk, &truth, at);
             else if (at % TORN_EVERY == 0)
                 end_here(crash, disk, &truth, tape, at, TAPE_TORN);
         }

@@ -70,17 +70,34 @@ static const char *say_where(enum fault kind, uint32_t nth, const struct way *wa
     return where;
 }
 
-/* The directory as one of the ends leaves it. */
-static void leave(const char *directory, const struct tape *tape, uint32_t seed)
+static struct disk *play(const struct tape *tape)
 {
-    static const enum tape_end ends[] = {TAPE_POWER_CUT, TAPE_TORN, TAPE_KILLED};
     struct disk *disk = disk_new(tape);
 
     for (uint32_t at = 0; at < tape->count; at++)
         disk_step(disk, &tape->entries[at]);
+    return disk;
+}
+
+static void leave(const struct disk *disk, enum tape_end end, uint32_t seed, const char *directory)
+{
     tape_directory_clear(directory);
-    disk_leave(disk, ends[seed % 3], seed, NULL, 0, directory);
+    disk_leave(disk, end, seed, NULL, 0, directory);
+}
+
+/* The directory as one of the ends leaves it. */
+static void leave_any(const struct tape *tape, uint32_t seed, const char *directory)
+{
+    static const enum tape_end ends[] = {TAPE_POWER_CUT, TAPE_TORN, TAPE_KILLED};
+    struct disk *disk = play(tape);
+
+    leave(disk, ends[seed % 3], seed, directory);
     disk_destroy(&disk);
+}
+
+static bool is_sync(enum fault kind)
+{
+    return kind == FAULT_SYNC || kind == FAULT_STATE_SYNC;
 }
 
 /* ---- the ventilator ---- */
@@ -98,6 +115,33 @@ static void recover_spool(struct torture *torture, struct truth *truth, const ch
     for (uint32_t batch = 1; batch <= BATCHES; batch++)
         assert_int_not_equal(truth->first[batch], 0);
     stage_destroy(&stage);
+}
+
+/* A process whose sync failed has ended, and the page cache has what the disk has not. The next one
+ * works on that, and then the power goes. */
+static void lose_power_later(struct torture *torture, const struct tape *tape,
+                             const struct truth *before, uint32_t seed, const char *where)
+{
+    struct truth truth = *before, later = *before;
+    struct disk *disk = play(tape);
+    struct weir_random random;
+    struct tape *second;
+    uint32_t end;
+
+    leave(disk, TAPE_KILLED, 0, torture->directory);
+    second = tape_record_on(torture->directory, disk);
+    recover_spool(torture, &truth, where);
+    tape_stop();
+    weir_random_seed(&random, seed);
+    end = (uint32_t)weir_random_below(&random, second->count + 1);
+    for (uint32_t at = 0; at < end; at++) {
+        disk_step(disk, &second->entries[at]);
+        truth_step(&later, &second->entries[at]);
+    }
+    leave(disk, TAPE_POWER_CUT, 0, torture->directory);
+    disk_destroy(&disk);
+    tape_destroy(&second);
+    recover_spool(torture, &later, where);
 }
 
 /* Returns whether there was such a call. */
@@ -136,13 +180,55 @@ static bool fail_spool(struct torture *torture, enum fault kind, uint32_t nth,
     tape_stop();
     if (stage != NULL)
         stage_destroy(&stage);
-    leave(torture->directory, tape, nth);
+    if (is_sync(kind))
+        lose_power_later(torture, tape, &truth, nth, where);
+    leave_any(tape, nth, torture->directory);
     tape_destroy(&tape);
     recover_spool(torture, &truth, where);
     return hit;
 }
 
 /* ---- sink and collector ---- */
+
+static void open_again(struct torture *torture, enum holder_kind kind, struct holder *holder,
+                       const struct holder_truth *truth, const char *where)
+{
+    if (holder_open(holder, kind, torture->directory) != 0)
+        fail_msg("%s: afterwards it does not open: %s", where, holder->error.text);
+    holder_check(holder, truth, false, where);
+}
+
+static void hold_all(struct holder *holder, struct holder_truth *truth, const char *where)
+{
+    if (holder_hold(holder, truth, 0, HOLDER_BATCHES - 1) != 0)
+        fail_msg("%s: afterwards it holds nothing: %s", where, holder->error.text);
+    holder_check(holder, truth, true, where);
+}
+
+/* As with the ventilator. */
+static void lose_holders_power_later(struct torture *torture, enum holder_kind kind,
+                                     const struct tape *tape, const struct holder_truth *before,
+                                     const char *where)
+{
+    struct holder_truth truth = *before;
+    struct disk *disk = play(tape);
+    struct tape *second;
+    struct holder holder;
+
+    leave(disk, TAPE_KILLED, 0, torture->directory);
+    second = tape_record_on(torture->directory, disk);
+    open_again(torture, kind, &holder, &truth, where);
+    hold_all(&holder, &truth, where);
+    tape_stop();
+    holder_close(&holder);
+    for (uint32_t at = 0; at < second->count; at++)
+        disk_step(disk, &second->entries[at]);
+    leave(disk, TAPE_POWER_CUT, 0, torture->directory);
+    disk_destroy(&disk);
+    tape_destroy(&second);
+    open_again(torture, kind, &holder, &truth, where);
+    holder_close(&holder);
+}
 
 static bool fail_holder(struct torture *torture, enum holder_kind holder_kind, enum fault kind,
                         uint32_t nth, const struct way *way)
@@ -166,14 +252,12 @@ static bool fail_holder(struct torture *torture, enum holder_kind holder_kind, e
     faults_clear();
     tape_stop();
     torture->runs++;
-    leave(torture->directory, tape, nth);
+    if (is_sync(kind))
+        lose_holders_power_later(torture, holder_kind, tape, &truth, where);
+    leave_any(tape, nth, torture->directory);
     tape_destroy(&tape);
-    if (holder_open(&holder, holder_kind, torture->directory) != 0)
-        fail_msg("%s: afterwards it does not open: %s", where, holder.error.text);
-    holder_check(&holder, &truth, false, where);
-    if (holder_hold(&holder, &truth, 0, HOLDER_BATCHES - 1) != 0)
-        fail_msg("%s: afterwards it holds nothing: %s", where, holder.error.text);
-    holder_check(&holder, &truth, true, where);
+    open_again(torture, holder_kind, &holder, &truth, where);
+    hold_all(&holder, &truth, where);
     holder_close(&holder);
     return hit;
 }
