@@ -144,6 +144,12 @@ struct weir_producer_row {
     uint32_t answer_count;
 };
 
+/* Which spool a stream's tag was seen with (sink, dlq). */
+struct weir_spool_row {
+    uint16_t tag;
+    uint8_t uuid[16];
+};
+
 struct weir_idem_row {
     uint8_t hash[WEIR_HASH_BYTES];
     uint64_t sequence;

@@ -293,6 +293,8 @@ static bool put_letter(struct weir_ventilator *v, struct weir_batch_builder **bu
                                                  .topic_bytes = source.header.topic_bytes,
                                                  .created_ms = v->now.wall_ms};
             memcpy(header->producer, weir_submit_producer(v->submit), sizeof header->producer);
+            header->has_spool = true;
+            memcpy(header->spool, v->uuid, sizeof header->spool);
             *builder = weir_batch_builder_new(header);
         }
         const int rc = add_letter(v, *builder, &letter->row, group, &source);

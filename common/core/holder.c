@@ -10,6 +10,8 @@
 #include <core/roles.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
 
 #define EXIT_STORAGE 74 /* EX_IOERR */
 #define BUSY_MS 50
@@ -38,6 +40,14 @@ struct holder {
     uint64_t hold_bytes;
     uint64_t held, duplicates;
     bool full; /* as the operator was told */
+    struct known_spool *spools;
+};
+
+/* A stream that something came from. What is held is known by its tag and sequence, so what comes
+ * from another spool under the same tag must not be taken for what is there already. */
+struct known_spool {
+    UT_hash_handle hh;
+    struct weir_spool_row row;
 };
 
 static void stop(struct holder *self, int status)
@@ -52,6 +62,43 @@ static int turn_away(struct weir_turned_away *away, const char *text)
     return weir_error_set(&away->error, WEIR_EBUSY, "%s", text);
 }
 
+static void remember_spool(struct holder *self, const struct weir_spool_row *row)
+{
+    struct known_spool *known = weir_zalloc(1, sizeof *known);
+    known->row = *row;
+    HASH_ADD(hh, self->spools, row.tag, sizeof known->row.tag, known);
+}
+
+/* Looks at the first message only: all of a batch are of the spool that its header names. */
+static int check_spool(struct holder *self, const struct weir_put *put,
+                       struct weir_turned_away *away)
+{
+    const uint32_t bytes = weir_index_length(&put->index, weir_index_width(put->header.flags), 0);
+    struct weir_message_view first;
+    struct known_spool *known;
+    struct weir_id id;
+    if (!put->header.has_spool || weir_message_decode(put->body.data, bytes, &first, NULL) != 0 ||
+        !first.has_origin)
+        return 0;
+    weir_id_decode(first.origin.id, &id);
+    HASH_FIND(hh, self->spools, &id.tag, sizeof id.tag, known);
+    if (!known) {
+        struct weir_spool_row row = {.tag = id.tag};
+        memcpy(row.uuid, put->header.spool, sizeof row.uuid);
+        remember_spool(self, &row);
+        return 0;
+    }
+    if (memcmp(known->row.uuid, put->header.spool, sizeof known->row.uuid) == 0)
+        return 0;
+    away->code = WEIR_CODE_TAG;
+    return weir_error_set(
+        &away->error, WEIR_EREFUSED,
+        "%s has messages of stream %u from another spool, and could not tell those of this one "
+        "from them: give the ventilator its former spool back, or another tag, or begin with a "
+        "new %s; until then nothing of this spool is taken",
+        self->name, id.tag, strcmp(self->kind, "sink") == 0 ? "output and ledger" : "store");
+}
+
 static int on_put(void *arg, struct weir_put *put, struct weir_turned_away *away,
                   const struct weir_now *now)
 {
@@ -61,6 +108,9 @@ static int on_put(void *arg, struct weir_put *put, struct weir_turned_away *away
         return turn_away(away, "too many batches are on their way to the disk");
     if (self->hold_count && self->hold_bytes + bytes > WEIR_INTAKE_BYTES_MAX)
         return turn_away(away, "too many bytes are on their way to the disk");
+    int status = check_spool(self, put, away);
+    if (status != 0)
+        return status;
 
     const struct hold hold = {.ticket = put->ticket,
                               .first = self->next_sequence,
@@ -218,6 +268,11 @@ static void step(struct weir_role *role, struct weir_event *event)
 static void destroy(struct weir_role *role)
 {
     struct holder *self = (struct holder *)(void *)role;
+    struct known_spool *known, *next;
+    HASH_ITER (hh, self->spools, known, next) {
+        HASH_DELETE(hh, self->spools, known);
+        free(known);
+    }
     weir_intake_destroy(&self->intake);
     free(self->name);
     free(self->kind);
@@ -241,5 +296,7 @@ struct weir_role *weir_holder_new(const struct weir_holder_config *config,
         weir_intake_new(WEIR_PORT_SUBMIT, config->tag, config->fsync, &owner, &self->host);
     for (uint32_t i = 0; i < producer_count; i++)
         weir_intake_remember(self->intake, &producers[i]);
+    for (uint32_t i = 0; i < config->spool_count; i++)
+        remember_spool(self, &config->spools[i]);
     return &self->role;
 }

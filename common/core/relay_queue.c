@@ -40,6 +40,8 @@ void weir_relay_take(struct relay *self, struct relay_group *group,
     item->has_timeout = WEIR_HAS(control, TIMEOUT_MS);
     item->ordered = WEIR_HAS(control, ORDERED) && control->ordered;
     item->alone = WEIR_HAS(control, ALONE) && control->alone;
+    item->has_uuid = WEIR_HAS(control, UUID);
+    memcpy(item->uuid, control->uuid, sizeof item->uuid);
     item->slice_count = control->slice_count;
     item->slices = weir_alloc(control->slice_count * sizeof *item->slices);
     memcpy(item->slices, control->slices, control->slice_count * sizeof *item->slices);
@@ -80,6 +82,9 @@ void weir_relay_send(struct relay *self, const struct item *item, uint64_t peer,
         WEIR_SET(&control, ordered, ORDERED, 1);
     if (item->alone)
         WEIR_SET(&control, alone, ALONE, 1);
+    if (item->has_uuid)
+        control.has |= UINT64_C(1) << WEIR_FIELD_UUID;
+    memcpy(control.uuid, item->uuid, sizeof control.uuid);
     weir_dispatch_deliver(self->down, peer, &control, frames, &self->now);
 }
 

@@ -28,7 +28,8 @@ struct item {
     struct item *prev, *next;
     struct relay_group *group;
     uint64_t incarnation, delivery, lease_ms, timeout_ms;
-    bool has_timeout, ordered, alone;
+    bool has_timeout, ordered, alone, has_uuid;
+    uint8_t uuid[16];
     struct weir_slice_info *slices;
     struct weir_frames frames; /* three a slice */
     uint32_t slice_count;

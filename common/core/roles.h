@@ -60,6 +60,8 @@ struct weir_holder_config {
     const char *role; /* "sink" or "dlq" */
     uint16_t tag;     /* its own, for the OKs */
     enum weir_fsync fsync;
+    const struct weir_spool_row *spools; /* that its store remembers */
+    uint32_t spool_count;
 };
 /* `producers` are those its store remembers. */
 struct weir_role *weir_holder_new(const struct weir_holder_config *config,

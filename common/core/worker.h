@@ -47,6 +47,8 @@ struct weir_worker_lease {
     int64_t timeout_ms;
     bool ordered;
     bool alone;
+    bool has_spool; /* the ventilator said which spool it is of */
+    uint8_t spool[16];
     bool go;                      /* alone: GO was said */
     struct weir_worker_lot *lots; /* in the order of arrival */
     uint64_t *failed_keys;        /* ordered: keys of messages that come again */

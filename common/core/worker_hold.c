@@ -42,6 +42,8 @@ static struct weir_worker_lease *lease_take(struct weir_worker *self, uint32_t u
             control->timeout_ms < INT32_MAX ? (int64_t)control->timeout_ms : INT32_MAX;
         lease->ordered = control->ordered;
         lease->alone = control->alone;
+        lease->has_spool = WEIR_HAS(control, UUID);
+        memcpy(lease->spool, control->uuid, sizeof lease->spool);
         HASH_ADD(hh, self->leases, name, sizeof lease->name, lease);
     }
     lease->upstream = upstream;

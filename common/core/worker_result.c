@@ -140,7 +140,14 @@ static int add(struct weir_worker *self, const struct weir_worker_result *result
     return weir_batch_builder_add(builder, &out, error);
 }
 
-/* Move results of the head's topic from the queue into the batch. */
+/* Which spool the message is of stands in the batch's header, once for all. */
+static bool same_spool(const struct weir_worker_lease *left, const struct weir_worker_lease *right)
+{
+    return left->has_spool == right->has_spool &&
+           memcmp(left->spool, right->spool, sizeof left->spool) == 0;
+}
+
+/* Move results of the head's topic and spool from the queue into the batch. */
 static struct weir_worker_parcel *fill(struct weir_worker *self, struct weir_text topic,
                                        struct weir_batch_builder *builder)
 {
@@ -152,7 +159,8 @@ static struct weir_worker_parcel *fill(struct weir_worker *self, struct weir_tex
         struct weir_text other = topic_of(self, result);
         const bool alone = result->alone;
         if (other.bytes != topic.bytes || memcmp(other.data, topic.data, topic.bytes) != 0 ||
-            (alone && parcel->count > 0))
+            (alone && parcel->count > 0) ||
+            (parcel->count > 0 && !same_spool(result->lot->lease, parcel->of[0].lot->lease)))
             break;
         struct weir_error error = {0};
         int rc = add(self, result, builder, &error);
@@ -182,6 +190,9 @@ static void send_parcel(struct weir_worker *self, const struct weir_now *now)
                                        .topic = topic.data,
                                        .topic_bytes = topic.bytes,
                                        .created_ms = now->wall_ms};
+    const struct weir_worker_lease *lease = queue_head(self)->lot->lease;
+    header.has_spool = lease->has_spool;
+    memcpy(header.spool, lease->spool, sizeof header.spool);
     memcpy(header.producer, weir_submit_producer(self->submit), sizeof header.producer);
     struct weir_batch_builder *builder = weir_batch_builder_new(&header);
     struct weir_worker_parcel *parcel = fill(self, topic, builder);

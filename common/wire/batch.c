@@ -172,6 +172,9 @@ static bool read_header_field(struct weir_reader *reader, enum batch_header_fiel
         return weir_read_time(reader, WEIR_DURATION_MS_MAX, &header->ttl_ms);
     case BATCH_HEADER_FLAGS:
         return weir_read_u32(reader, FLAGS_KNOWN, &header->flags);
+    case BATCH_HEADER_SPOOL:
+        header->has_spool = true;
+        return weir_read_fixed(reader, header->spool, sizeof header->spool);
     default:
         return weir_read_skip(reader);
     }

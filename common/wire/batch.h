@@ -40,6 +40,8 @@ struct weir_batch_header {
     int64_t delay_ms; /* 0: none */
     int64_t ttl_ms;   /* 0: none */
     uint32_t flags;
+    bool has_spool;    /* of results and dead letters: */
+    uint8_t spool[16]; /* the UUID of the spool that all their origins are of */
 };
 
 /* Decode and check a header frame. WEIR_EPROTO, with what is wrong. */

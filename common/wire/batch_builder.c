@@ -149,7 +149,7 @@ static struct weir_bytes make_header(const struct weir_batch_header *header)
 
     weir_writer_pack(&writer, &packer);
     (void)msgpack_pack_map(&packer, 6u + (header->delay_ms > 0) + (header->ttl_ms > 0) +
-                                        (header->flags != 0));
+                                        (header->flags != 0) + header->has_spool);
     write_number(&packer, BATCH_HEADER_VERSION, header->version);
     write_key(&packer, BATCH_HEADER_TOPIC);
     weir_write_text(&packer, header->topic, header->topic_bytes);
@@ -164,6 +164,10 @@ static struct weir_bytes make_header(const struct weir_batch_header *header)
         write_number(&packer, BATCH_HEADER_TTL, (uint64_t)header->ttl_ms);
     if (header->flags != 0)
         write_number(&packer, BATCH_HEADER_FLAGS, header->flags);
+    if (header->has_spool) {
+        write_key(&packer, BATCH_HEADER_SPOOL);
+        weir_write_bin(&packer, header->spool, sizeof header->spool);
+    }
     return weir_writer_take(&writer);
 }
 

@@ -15,14 +15,14 @@ class Producer:
         self.socket.linger = 1000
         self.socket.connect(endpoint)
 
-    def send(self, topic, payload, headers=None, once=None, origin=None, idle=lambda: None):
+    def send(self, topic, payload, headers=None, once=None, origin=None, spool=None, idle=lambda: None):
         """Send one message and wait for what becomes of it: (verb, fields) of OK, or of REFUSED for good.
         `idle` is called every now and then."""
         self.number += 1
         body = msgpack.packb([payload, None, headers or None, once, origin])  # 3
         index = struct.pack("<I", len(body)) + (hashlib.sha256(once.encode()).digest()[:16] if once else b"")
         header = msgpack.packb(dict(version=1, topic=topic, count=1, created=int(time.time() * 1000), producer=self.id,
-                                    number=self.number, flags=2 if once else 0))
+                                    number=self.number, flags=2 if once else 0, **({"spool": spool} if spool else {})))
         again = 0
         while True:
             if time.monotonic() >= again:  # 4.5: at first, and again after silence

@@ -42,7 +42,8 @@ def deliver(fields, header, index, body):  # 5.4
     my.messages, my.bytes, incarnation = my.messages + 1, my.bytes + len(index) + len(body), fields["incarnation"]
     my.job = SimpleNamespace(
         lease=[incarnation, fields["delivery"], first, 1], id=time_ms << 80 | (incarnation & 0xFFFF) << 64 | sequence,
-        attempt=attempt, death=death, since=now(), lasts=fields["lease_ms"] / 1000, until=now() + fields["lease_ms"] / 1000,
+        attempt=attempt, death=death, spool=fields.get("uuid"), since=now(),
+        lasts=fields["lease_ms"] / 1000, until=now() + fields["lease_ms"] / 1000,
         go=not fields.get("alone"), work=(msgpack.unpackb(header)["topic"], payload, key, headers or {}))
     if not my.job.go:
         beat()
@@ -82,7 +83,7 @@ def outcome(job, pool, results):  # 5.5: 0 done, 1 retry, 2 reject
         trace = {name: value for name, value in job.work[3].items() if name in ("traceparent", "tracestate")}
         verb, fields = results.send(
             job.work[0], running.result(), trace, once=f"{id_text(job.id)}/{GROUP}/{job.death}", idle=pump,
-            origin=[job.id.to_bytes(16, "big"), job.work[0], GROUP, job.death, job.attempt, 0, None])
+            spool=job.spool, origin=[job.id.to_bytes(16, "big"), job.work[0], GROUP, job.death, job.attempt, 0, None])
         return (0,) if verb == "OK" else (2, None, fields["text"])
     return (0,)
 

@@ -213,6 +213,8 @@ static int hold_one(struct weir_dlq_store *self, uint16_t tag,
         status = insert_letter(self, &walk.message, request->record.time_ms, &duplicate, error);
         *duplicates += duplicate;
     }
+    if (status == 0 && walk.header.has_spool && walk.message.view.has_origin)
+        status = weir_hold_db_spool(self->db, walk.message.id.tag, walk.header.spool, error);
     if (status == 0)
         status = weir_hold_db_note(self->db, request, error);
     return status;
@@ -245,6 +247,12 @@ int weir_dlq_store_recover(struct weir_dlq_store *self, struct weir_producer_row
                            struct weir_error *error)
 {
     return weir_hold_db_recover(self->db, producers, producer_count, next_sequence, error);
+}
+
+int weir_dlq_store_spools(struct weir_dlq_store *self, struct weir_spool_row **spools,
+                          uint32_t *count, struct weir_error *error)
+{
+    return weir_hold_db_spools(self->db, spools, count, error);
 }
 
 static int remember_removed(struct weir_dlq_store *self, const char *id, const char *group,

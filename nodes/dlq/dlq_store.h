@@ -87,5 +87,8 @@ int weir_dlq_store_hold(struct weir_dlq_store *self, uint16_t tag,
 int weir_dlq_store_recover(struct weir_dlq_store *self, struct weir_producer_row **producers,
                            uint32_t *producer_count, uint64_t *next_sequence,
                            struct weir_error *error);
+/* The spools whose dead letters came; *spools is the caller's to free. */
+int weir_dlq_store_spools(struct weir_dlq_store *self, struct weir_spool_row **spools,
+                          uint32_t *count, struct weir_error *error);
 
 #endif

@@ -32,6 +32,8 @@ static int open_collector(const struct weir_node *node, struct weir_holder_opene
     if (status == 0)
         status = weir_dlq_store_recover(store, &opened->producers, &opened->producer_count,
                                         &opened->next_sequence, error);
+    if (status == 0)
+        status = weir_dlq_store_spools(store, &opened->spools, &opened->spool_count, error);
     if (status != 0) {
         weir_dlq_store_destroy(&store);
         return status;

@@ -19,6 +19,10 @@ static const char holder_tables[] =
     " sequence INTEGER NOT NULL);"
     "INSERT INTO next_sequence VALUES (1, 1);";
 
+/* Files that were made before there was this table gain it. */
+static const char spools_table[] =
+    "CREATE TABLE IF NOT EXISTS spools (tag INTEGER PRIMARY KEY, uuid BLOB NOT NULL)";
+
 int weir_hold_directories(const char *path, struct weir_error *error)
 {
     char *copy = weir_strdup(path);
@@ -156,6 +160,8 @@ static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema 
             status = run_text(self, pragmas, error);
         free(pragmas);
     }
+    if (status == 0)
+        status = run_text(self, spools_table, error);
     return status == 0 ? run_text(self, "COMMIT", error) : status;
 }
 
@@ -185,6 +191,7 @@ static int prepare_all(struct weir_hold_db *self, struct weir_error *error)
         {&self->rollback, "ROLLBACK"},
         {&self->put_producer, "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)"},
         {&self->trim_producers, "DELETE FROM producers WHERE time_ms < ?"},
+        {&self->put_spool, "INSERT OR IGNORE INTO spools VALUES (?, ?)"},
         {&self->put_next, "UPDATE next_sequence SET sequence = max (sequence, ?)"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -247,6 +254,7 @@ void weir_hold_db_destroy(struct weir_hold_db **self_pointer)
     sqlite3_finalize(self->put_producer);
     sqlite3_finalize(self->trim_producers);
     sqlite3_finalize(self->put_next);
+    sqlite3_finalize(self->put_spool);
     sqlite3_close_v2(self->db);
     free(self->path);
     free(self);
@@ -306,6 +314,35 @@ int weir_hold_db_note(struct weir_hold_db *self, const struct weir_store_request
         return status;
     sqlite3_bind_int64(self->put_next, 1, (int64_t)(request->record.first + request->record.count));
     return weir_hold_db_run(self, self->put_next, "noting the next sequence", error);
+}
+
+int weir_hold_db_spool(struct weir_hold_db *self, uint16_t tag, const uint8_t uuid[16],
+                       struct weir_error *error)
+{
+    sqlite3_bind_int(self->put_spool, 1, tag);
+    weir_bind_blob(self->put_spool, 2, uuid, 16);
+    return weir_hold_db_run(self, self->put_spool, "noting a spool", error);
+}
+
+int weir_hold_db_spools(struct weir_hold_db *self, struct weir_spool_row **spools, uint32_t *count,
+                        struct weir_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    int step = SQLITE_DONE;
+    *spools = NULL;
+    *count = 0;
+    int status = weir_hold_db_prepare(self, "SELECT tag, uuid FROM spools WHERE length (uuid) = 16",
+                                      &statement, error);
+    while (status == 0 && (step = sqlite3_step(statement)) == SQLITE_ROW) {
+        *spools = weir_realloc(*spools, *count + 1, sizeof **spools);
+        struct weir_spool_row *row = &(*spools)[(*count)++];
+        row->tag = (uint16_t)sqlite3_column_int(statement, 0);
+        memcpy(row->uuid, sqlite3_column_blob(statement, 1), sizeof row->uuid);
+    }
+    if (status == 0 && step != SQLITE_DONE)
+        status = weir_hold_db_error(self, "reading the spools", error);
+    sqlite3_finalize(statement);
+    return status;
 }
 
 int weir_hold_db_trim(struct weir_hold_db *self, int64_t before_ms, struct weir_error *error)

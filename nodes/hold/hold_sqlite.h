@@ -13,7 +13,7 @@ struct weir_hold_db {
     char *path;
     const char *what; /* "ledger", "dead-letter store": for messages to a person */
     sqlite3_stmt *begin, *commit, *rollback;
-    sqlite3_stmt *put_producer, *trim_producers, *put_next;
+    sqlite3_stmt *put_producer, *trim_producers, *put_next, *put_spool;
 };
 
 struct weir_hold_schema {
@@ -49,6 +49,13 @@ void weir_hold_db_rollback(struct weir_hold_db *self);
 /* Within a transaction: the producer's row of this HOLD, and the next free sequence. */
 int weir_hold_db_note(struct weir_hold_db *self, const struct weir_store_request *request,
                       struct weir_error *error);
+/* Within a transaction: the spool that a batch of results or dead letters names, with the tag of
+ * one of its messages' ids. The first one of a tag stays. */
+int weir_hold_db_spool(struct weir_hold_db *self, uint16_t tag, const uint8_t uuid[16],
+                       struct weir_error *error);
+/* What was noted; *spools is the caller's to free. */
+int weir_hold_db_spools(struct weir_hold_db *self, struct weir_spool_row **spools, uint32_t *count,
+                        struct weir_error *error);
 /* Within a transaction: forget the producers that were last seen before. */
 int weir_hold_db_trim(struct weir_hold_db *self, int64_t before_ms, struct weir_error *error);
 /* What was noted: the newest WEIR_PRODUCERS_MAX producers (*producers is the caller's to free), and

@@ -15,7 +15,9 @@ static int serve(struct weir_process *process, enum weir_role_kind kind, weir_ho
         const struct weir_holder_config config = {.name = process->label,
                                                   .role = weir_role_name(kind),
                                                   .tag = node->tag,
-                                                  .fsync = WEIR_FSYNC_ALWAYS};
+                                                  .fsync = WEIR_FSYNC_ALWAYS,
+                                                  .spools = opened.spools,
+                                                  .spool_count = opened.spool_count};
         struct weir_role *role =
             weir_holder_new(&config, opened.producers, opened.producer_count, opened.next_sequence,
                             weir_reactor_host(process->reactor), process->seed);
@@ -26,6 +28,7 @@ static int serve(struct weir_process *process, enum weir_role_kind kind, weir_ho
         status = error->code;
     }
     free(opened.producers);
+    free(opened.spools);
     return status;
 }
 

@@ -15,6 +15,8 @@ struct weir_holder_opened {
     struct weir_producer_row *producers; /* owned */
     uint32_t producer_count;
     uint64_t next_sequence;
+    struct weir_spool_row *spools; /* owned */
+    uint32_t spool_count;
 };
 
 /* Open the node's store. Returns 0 or a WEIR_E…; nothing is open then. */

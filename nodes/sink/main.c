@@ -28,6 +28,8 @@ static int open_sink(const struct weir_node *node, struct weir_holder_opened *op
     if (status == 0)
         status = weir_sink_recover(sink, &opened->producers, &opened->producer_count,
                                    &opened->next_sequence, error);
+    if (status == 0)
+        status = weir_sink_spools(sink, &opened->spools, &opened->spool_count, error);
     if (status != 0)
         weir_sink_destroy(&sink);
     opened->writer = (struct weir_hold_writer){sink, hold, destroy};

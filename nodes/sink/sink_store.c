@@ -111,6 +111,12 @@ int weir_sink_recover(struct weir_sink *self, struct weir_producer_row **produce
     return weir_hold_db_recover(self->db, producers, producer_count, next_sequence, error);
 }
 
+int weir_sink_spools(struct weir_sink *self, struct weir_spool_row **spools, uint32_t *count,
+                     struct weir_error *error)
+{
+    return weir_hold_db_spools(self->db, spools, count, error);
+}
+
 static int hold_one(struct weir_sink *self, const struct weir_store_request *request,
                     uint32_t *duplicates, struct weir_error *error)
 {
@@ -128,6 +134,8 @@ static int hold_one(struct weir_sink *self, const struct weir_store_request *req
         else
             weir_lines_add(&self->lines, &walk.message, time_ms);
     }
+    if (status == 0 && walk.header.has_spool && walk.message.view.has_origin)
+        status = weir_hold_db_spool(self->db, walk.message.id.tag, walk.header.spool, error);
     if (status == 0)
         status = weir_hold_db_note(self->db, request, error);
     return status;

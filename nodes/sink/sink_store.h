@@ -25,6 +25,9 @@ void weir_sink_destroy(struct weir_sink **self);
 /* What the sink's machine starts with; *producers is the caller's to free. */
 int weir_sink_recover(struct weir_sink *self, struct weir_producer_row **producers,
                       uint32_t *producer_count, uint64_t *next_sequence, struct weir_error *error);
+/* The spools whose results it has; *spools is the caller's to free. */
+int weir_sink_spools(struct weir_sink *self, struct weir_spool_row **spools, uint32_t *count,
+                     struct weir_error *error);
 /* As struct weir_hold_writer (hold/hold_store.h) asks. */
 int weir_sink_hold(struct weir_sink *self, const struct weir_store_request *requests,
                    uint32_t count, uint32_t *duplicates, struct weir_error *error);

@@ -188,6 +188,8 @@ static void print_ok(FILE *out)
 /* The second message alone: a cut of index and body, the header as it was. */
 static void print_deliver(FILE *out)
 {
+    static const uint8_t spool[16] = {0x5b, 0x0c, 0x8e, 0x1f, 0x90, 0x27, 0x4d, 0x3a,
+                                      0xa1, 0x44, 0x36, 0xde, 0x07, 0xb2, 0xc8, 0x19};
     struct weir_slice_info slice = {0, 1, 1001, INT64_C(1700000000123), 1, 0};
     struct weir_control deliver = {.verb = WEIR_VERB_DELIVER};
     struct batch whole = make_batch(), cut;
@@ -199,6 +201,8 @@ static void print_deliver(FILE *out)
     WEIR_SET(&deliver, timeout_ms, TIMEOUT_MS, 30000);
     WEIR_SET(&deliver, slices, SLICES, &slice);
     deliver.slice_count = 1;
+    memcpy(deliver.uuid, spool, sizeof deliver.uuid);
+    deliver.has |= UINT64_C(1) << WEIR_FIELD_UUID;
     cut.header = weir_bytes_ref(&whole.header);
     weir_slice_cut(&whole.index, &whole.body, 28, 1, 1, UINT64_MAX, &cut.index, &cut.body);
     print_control(out, &deliver, 1);

@@ -1,6 +1,7 @@
 """Storage that fails in the ways it does in life: each is said clearly, nothing that was accepted is lost, and
 when the cause is gone work goes on."""
 
+import json
 import os
 import re
 import shutil
@@ -134,6 +135,29 @@ class Storage(harness.unittest.TestCase):
                 file.write(whole)
             t.start()
             wait_for("all to be done", lambda: sorted(row["id"] for row in t.results()) == ids)
+
+    def test_another_spool_under_the_same_tag(self):
+        """Its sequences begin anew: the sink would take its results for those that it has."""
+        with self.topology() as t:
+            ids = t.send("work", ["one", "two"])
+            wait_for("the results", lambda: len(t.results()) == 2)
+            t.down()
+            shutil.rmtree(self.spool)
+            t.start()
+            (new,) = t.send("work", ["three"])
+            wait_for("the result to be refused", t.dead)
+            letter = json.loads(t.weir("dlq", "show", new, "--json").stdout)
+            self.assertEqual((letter["reason"], letter["group"]), ("rejected", "work"))
+            self.assertRegex(letter["error"], r"\(tag\): .* messages of stream \d+ from another spool")
+            self.assertIn("begin with a new output and ledger", letter["error"])
+            self.assertEqual(sorted(row["id"] for row in t.results()), ids)
+            t.down()
+            for name in os.listdir(os.path.join(t.dir, "var/test")):
+                if name.startswith("results.jsonl"):
+                    os.rename(os.path.join(t.dir, "var/test", name), os.path.join(t.dir, name))
+            t.start()
+            t.weir("dlq", "replay", "--all")
+            wait_for("the replayed one", lambda: [row["id"] for row in t.results()] == [new])
 
     def fill(self, t):
         """Messages of 1 MiB until no more is taken: the ids, and what was said."""

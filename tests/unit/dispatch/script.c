@@ -252,6 +252,8 @@ struct weir_control control_deliver(const char *group, uint64_t incarnation, uin
     WEIR_SET(&control, lease_ms, LEASE_MS, WEIR_LEASE_MS);
     WEIR_SET(&control, slices, SLICES, slices);
     control.slice_count = count;
+    memset(control.uuid, (int)(incarnation & 0xff), sizeof control.uuid);
+    control.has |= UINT64_C(1) << WEIR_FIELD_UUID;
     return control;
 }
 

@@ -167,6 +167,8 @@ static void expect_deliver(struct router *router, uint64_t peer, struct delivery
     assert_int_equal(sent->control.lease_ms, WEIR_LEASE_MS);
     assert_int_equal(sent->control.timeout_ms, 777);
     assert_int_equal(WEIR_HAS(&sent->control, ALONE), delivery.alone);
+    assert_true(WEIR_HAS(&sent->control, UUID));
+    assert_int_equal(sent->control.uuid[15], delivery.incarnation & 0xff);
     assert_int_equal(script_numbers(sent, numbers, WEIR_DELIVERY_MESSAGES_MAX), count);
     for (uint32_t i = 0; i < count; i++)
         assert_int_equal(numbers[i], first + i);

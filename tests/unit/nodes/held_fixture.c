@@ -64,6 +64,8 @@ struct weir_store_request fixture_hold(uint64_t first, uint8_t producer, uint64_
     const int64_t time_ms = 1700000000000 + (int64_t)number;
     struct weir_batch_header header = {
         .version = WEIR_BATCH_VERSION, .topic = topic, .topic_bytes = (uint32_t)strlen(topic)};
+    header.has_spool = true;
+    memset(header.spool, FIXTURE_SPOOL, sizeof header.spool);
     memset(header.producer, producer, sizeof header.producer);
     struct weir_batch_builder *builder = weir_batch_builder_new(&header);
     for (uint32_t i = 0; i < count; i++)

@@ -13,6 +13,8 @@ void fixture_directory_destroy(char **self);
 char *fixture_path(const char *directory, const char *name);
 char *fixture_read(const char *path, size_t *bytes);
 
+#define FIXTURE_SPOOL 0x5b /* each byte of the UUID of the spool that messages come from */
+
 /* A HOLD request with these messages, as batch `number` of producer `producer`. */
 struct weir_store_request fixture_hold(uint64_t first, uint8_t producer, uint64_t number,
                                        const char *topic, const struct weir_message_view *messages,

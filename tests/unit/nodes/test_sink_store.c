@@ -483,6 +483,43 @@ static void test_recovers_producers(void **state)
     free(rows);
 }
 
+static void expect_spools(struct world *world, uint32_t expected)
+{
+    struct weir_spool_row *rows = NULL;
+    uint32_t count = 99;
+    assert_int_equal(weir_sink_spools(world->sink, &rows, &count, &world->error), 0);
+    assert_int_equal(count, expected);
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(rows[i].tag, 7);
+        assert_int_equal(rows[i].uuid[0], FIXTURE_SPOOL);
+        assert_int_equal(rows[i].uuid[15], FIXTURE_SPOOL);
+    }
+    free(rows);
+}
+
+static void test_remembers_spools(void **state)
+{
+    struct world *world = *state;
+    struct weir_message_view plain = {.payload = (const uint8_t *)"x", .payload_bytes = 1};
+    sqlite3 *ledger;
+    assert_int_equal(hold(world, &plain, 1), 0); /* without an origin: of no stream */
+    expect_spools(world, 0);
+    hold_result(world, 1, "email", 0);
+    hold_result(world, 2, "email", 0);
+    weir_sink_destroy(&world->sink);
+    open_sink(world);
+    expect_spools(world, 1);
+    /* A ledger from before these were noted goes on, and takes the next one that comes. */
+    weir_sink_destroy(&world->sink);
+    assert_int_equal(sqlite3_open(world->ledger_path, &ledger), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(ledger, "DROP TABLE spools", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(ledger);
+    open_sink(world);
+    expect_spools(world, 0);
+    assert_int_equal(hold_result(world, 2, "email", 0), 1);
+    expect_spools(world, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -497,6 +534,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stdout, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_sync_is_final, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recovers_producers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_remembers_spools, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

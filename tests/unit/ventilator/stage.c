@@ -31,6 +31,8 @@ static void hear_deliver(struct stage *self, uint64_t peer, const struct weir_co
                          const struct weir_frames *frames)
 {
     assert_int_equal(frames->count, 1 + 3 * control->slice_count);
+    assert_true(WEIR_HAS(control, UUID));
+    assert_memory_equal(control->uuid, self->uuid, sizeof self->uuid);
     for (uint32_t s = 0; s < control->slice_count; s++) {
         const struct weir_slice_info *slice = &control->slices[s];
         const struct weir_bytes *index = &frames->at[1 + 3 * s + 1];
@@ -132,6 +134,8 @@ static void hear_collected(struct stage *self, const struct weir_frames *frames)
     assert_int_equal(frames->count, 4);
     assert_int_equal(
         weir_batch_check(&frames->at[1], &frames->at[2], &frames->at[3], &header, NULL), 0);
+    assert_true(header.has_spool);
+    assert_memory_equal(header.spool, self->uuid, sizeof self->uuid);
     const bool takes = self->collector <= COLLECTOR_TAKES_UNSEEN;
     struct weir_control answer = {.verb = takes ? WEIR_VERB_OK : WEIR_VERB_REFUSED};
     WEIR_SET(&answer, number, NUMBER, header.number);
@@ -277,6 +281,7 @@ void stage_start(struct stage *self)
         return;
     self->crashed = false;
     self->wake_ns = WEIR_TIME_NEVER;
+    memcpy(self->uuid, recovered->uuid, sizeof self->uuid);
     self->role = weir_ventilator_new(&self->config, &recovered, &self->host, ++self->seed);
     send_to(self, WEIR_EVENT_START, 0, 0, NULL);
     send_to(self, WEIR_EVENT_LINK_UP, WEIR_PORT_TO, 0, NULL);

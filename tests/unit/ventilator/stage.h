@@ -69,7 +69,8 @@ struct stage {
     struct weir_ventilator_config config;
     struct weir_group_policy policies[8];
     int64_t wake_ns;
-    int stopped; /* -1: not */
+    uint8_t uuid[16]; /* the spool's */
+    int stopped;      /* -1: not */
     uint64_t seed;
     uint64_t number; /* of the last PUT */
     uint64_t serial;

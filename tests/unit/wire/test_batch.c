@@ -35,6 +35,8 @@ static const struct weir_batch_header plain = {
     .producer = {0xa, 0xb, 0xc},
     .delay_ms = 5000,
     .ttl_ms = 60000,
+    .has_spool = true,
+    .spool = {0xd, 0xe, 0xf},
 };
 
 /* `count` messages "message 0", "message 1" … of growing length; every third has a key, every
@@ -127,6 +129,8 @@ static void every_width_comes_back(void **state)
         assert_int_equal(header.delay_ms, 5000);
         assert_int_equal(header.ttl_ms, 60000);
         assert_int_equal(header.flags, flags);
+        assert_true(header.has_spool);
+        assert_memory_equal(header.spool, plain.spool, 16);
         assert_int_equal(weir_index_width(flags), widths[flags]);
         assert_int_equal(batch.index.size, 100 * widths[flags]);
         assert_messages(&batch.index, &batch.body, widths[flags], flags, 0, 100);

@@ -4,6 +4,7 @@
 #include <base/alloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,6 +123,79 @@ static void ok_comes_after_the_store(void **state)
     assert_null(script_next(self->script));
     stored(self, 0, 0);
     expect_ok(self, 2, 44, 2);
+}
+
+/* A result of this stream and spool (each byte of its UUID; 0: it is not said). */
+static void put_result(struct fixture *self, uint64_t number, uint16_t tag, uint8_t spool)
+{
+    const struct weir_control control = {.verb = WEIR_VERB_PUT};
+    const struct weir_id id = {.time_ms = 1700000000000, .tag = tag, .sequence = number};
+    struct weir_batch_header header = {
+        .version = WEIR_BATCH_VERSION, .topic = "t", .topic_bytes = 1, .has_spool = spool != 0};
+    struct weir_message_view view = {
+        .payload = (const uint8_t *)"r",
+        .payload_bytes = 1,
+        .has_origin = true,
+        .origin = {.topic = "t", .topic_bytes = 1, .group = "g", .group_bytes = 1}};
+    struct weir_frames frames = script_frames(&control);
+    struct weir_bytes parts[3];
+    weir_id_encode(&id, view.origin.id);
+    memcpy(header.producer, one, sizeof one);
+    memset(header.spool, spool, sizeof header.spool);
+    struct weir_batch_builder *builder = weir_batch_builder_new(&header);
+    assert_int_equal(weir_batch_builder_add(builder, &view, NULL), 0);
+    weir_batch_builder_finish(builder, number, 1, 0, &parts[0], &parts[1], &parts[2]);
+    weir_batch_builder_destroy(&builder);
+    for (uint32_t i = 0; i < 3; i++)
+        weir_frames_push(&frames, parts[i]);
+    feed(self, WEIR_PORT_SUBMIT, &frames);
+}
+
+static void expect_other_spool(struct fixture *self, uint64_t number, const char *stream)
+{
+    const struct said *said = script_expect(self->script, WEIR_PORT_SUBMIT, WEIR_VERB_REFUSED);
+    char text[WEIR_TEXT_BYTES_MAX + 1];
+    assert_int_equal(said->control.number, number);
+    assert_int_equal(said->control.code.bytes, strlen(WEIR_CODE_TAG));
+    assert_memory_equal(said->control.code.data, WEIR_CODE_TAG, strlen(WEIR_CODE_TAG));
+    snprintf(text, sizeof text, "%.*s", (int)said->control.text.bytes, said->control.text.data);
+    assert_non_null(strstr(text, stream));
+    assert_non_null(strstr(text, "give the ventilator its former spool back, or another tag"));
+}
+
+static void a_second_spool_under_a_tag_is_refused(void **state)
+{
+    struct fixture *self = *state;
+    put_result(self, 1, 7, 0xa);
+    stored(self, 0, 0);
+    expect_ok(self, 1, 41, 1);
+    put_result(self, 2, 7, 0xb);
+    expect_other_spool(self, 2, "stream 7");
+    put_result(self, 2, 8, 0xb); /* another stream */
+    stored(self, 0, 0);
+    expect_ok(self, 2, 42, 1);
+    put_result(self, 3, 7, 0); /* it does not say so: nothing to be checked */
+    stored(self, 0, 0);
+    expect_ok(self, 3, 43, 1);
+    put_result(self, 4, 7, 0xa);
+    stored(self, 0, 0);
+    expect_ok(self, 4, 44, 1);
+    /* What the store remembers holds after a restart. */
+    struct weir_spool_row spools[] = {{.tag = 9}};
+    const struct weir_holder_config config = {.name = "results",
+                                              .role = "sink",
+                                              .tag = 77,
+                                              .fsync = WEIR_FSYNC_ALWAYS,
+                                              .spools = spools,
+                                              .spool_count = 1};
+    memset(spools[0].uuid, 0xc, sizeof spools[0].uuid);
+    weir_role_destroy(&self->role);
+    self->role = weir_holder_new(&config, NULL, 0, 45, &self->script->host, 1);
+    put_result(self, 1, 9, 0xd);
+    expect_other_spool(self, 1, "stream 9");
+    put_result(self, 1, 9, 0xc);
+    stored(self, 0, 0);
+    expect_ok(self, 1, 45, 1);
 }
 
 static void repeats_over_a_restart(void **state)
@@ -254,10 +328,15 @@ static void too_many_bytes_on_their_way_are_busy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(ok_comes_after_the_store),  TEST(repeats_over_a_restart),
-        TEST(a_failing_store_is_final),  TEST(drain_waits_for_the_last_ok),
-        TEST(drain_over_admin),          TEST(stats_count_messages_and_duplicates),
-        TEST(admin_names_what_is_wrong), TEST(too_many_bytes_on_their_way_are_busy),
+        TEST(ok_comes_after_the_store),
+        TEST(a_second_spool_under_a_tag_is_refused),
+        TEST(repeats_over_a_restart),
+        TEST(a_failing_store_is_final),
+        TEST(drain_waits_for_the_last_ok),
+        TEST(drain_over_admin),
+        TEST(stats_count_messages_and_duplicates),
+        TEST(admin_names_what_is_wrong),
+        TEST(too_many_bytes_on_their_way_are_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

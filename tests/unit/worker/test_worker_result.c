@@ -118,6 +118,32 @@ static void a_result_says_where_it_comes_from(void **state)
     assert_int_equal(worker_stat(self, "done"), 1);
 }
 
+/* A batch of results says which spool they are of, so it has those of one only. */
+static void a_batch_is_of_one_spool(void **state)
+{
+    static const uint8_t spools[] = {1, 1, 1, 1, 2, 0};
+    struct worker *self = *state;
+    struct weir_batch_header header;
+    self->config.concurrency = 8;
+    up(self);
+    for (uint32_t i = 0; i < 6; i++) {
+        worker_deliver(self,
+                       &(struct delivered){.delivery = i + 1, .count = 1, .spool = spools[i]});
+        done(self, i, "r");
+    }
+    expect_put(self, 1, &header);
+    expect_put(self, 1, &header);
+    for (uint32_t i = 2, number = 1; i < 6; number++) {
+        const uint32_t count = i == 2 ? 2 : 1;
+        answer(self, number, number == 3 ? 2 : 1);
+        expect_put(self, count, &header);
+        assert_int_equal(header.has_spool, spools[i] != 0);
+        assert_int_equal(header.spool[0], spools[i]);
+        assert_int_equal(header.spool[15], spools[i]);
+        i += count;
+    }
+}
+
 static void a_topic_of_its_own(void **state)
 {
     struct worker *self = *state;
@@ -420,6 +446,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_result_says_where_it_comes_from),
+        TEST(a_batch_is_of_one_spool),
         TEST(a_topic_of_its_own),
         TEST(without_a_result_the_ack_goes_at_once),
         TEST(results_share_batches),

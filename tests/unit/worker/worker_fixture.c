@@ -102,6 +102,9 @@ void worker_deliver(struct worker *self, const struct delivered *what)
         WEIR_SET(&control, ordered, ORDERED, 1);
     if (what->alone)
         WEIR_SET(&control, alone, ALONE, 1);
+    memset(control.uuid, what->spool, sizeof control.uuid);
+    if (what->spool)
+        control.has |= UINT64_C(1) << WEIR_FIELD_UUID;
     struct weir_frames frames = script_frames(&control);
     script_batch(producer, what->delivery, what->count, what->keys, &frames);
     struct weir_event event = script_event(self->script, WEIR_EVENT_MESSAGE, UP(what->upstream), 0);

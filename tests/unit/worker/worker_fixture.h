@@ -36,6 +36,7 @@ struct delivered {
     const char *const *keys;
     bool ordered, alone;
     uint64_t lease_ms; /* 0: 30 s */
+    uint8_t spool;     /* each byte of its UUID; 0: it is not said */
 };
 /* Deliver: message i has sequence 1000 * delivery + first + i. */
 void worker_deliver(struct worker *self, const struct delivered *what);
