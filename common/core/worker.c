@@ -124,7 +124,7 @@ static void on_control(void *arg, uint32_t port, const struct weir_control *cont
         weir_worker_go(self, control);
         break;
     case WEIR_VERB_HEARTBEAT:
-        weir_worker_echo(self, upstream, control);
+        weir_worker_echo(self, control);
         break;
     case WEIR_VERB_ERROR:
         on_error(self, upstream, control, now);

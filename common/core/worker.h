@@ -305,8 +305,7 @@ void weir_worker_result_fini(struct weir_worker *self);
 
 /* Beat where it is time; returns when to be called next. */
 int64_t weir_worker_beat(struct weir_worker *self, const struct weir_now *now);
-void weir_worker_echo(struct weir_worker *self, struct weir_worker_upstream *upstream,
-                      const struct weir_control *control);
+void weir_worker_echo(struct weir_worker *self, const struct weir_control *control);
 /* What is held, for READY. */
 void weir_worker_held(struct weir_worker *self, uint32_t upstream, struct weir_lease_ref **leases,
                       uint32_t *count);

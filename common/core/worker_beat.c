@@ -177,13 +177,24 @@ static void judge(struct weir_worker *self, const struct weir_worker_beat *beat,
         weir_worker_lose(self, lease, at, end - at);
 }
 
-void weir_worker_echo(struct weir_worker *self, struct weir_worker_upstream *upstream,
-                      const struct weir_control *control)
+/* The beat with this serial; *upstream: where it was sent. Serials are the worker's, not an
+ * upstream's: where routers stand in rows, an echo may come back another way than its beat went. */
+static const struct weir_worker_beat *beat_of(struct weir_worker *self, uint64_t serial,
+                                              struct weir_worker_upstream **upstream)
 {
-    const struct weir_worker_beat *beat = NULL;
-    for (uint32_t i = 0; i < WEIR_WORKER_BEATS_KEPT; i++)
-        if (upstream->beats[i].serial == control->serial && control->serial)
-            beat = &upstream->beats[i];
+    for (uint32_t u = 0; u < self->upstream_count && serial; u++) {
+        *upstream = &self->upstreams[u];
+        for (uint32_t i = 0; i < WEIR_WORKER_BEATS_KEPT; i++)
+            if ((*upstream)->beats[i].serial == serial)
+                return &(*upstream)->beats[i];
+    }
+    return NULL;
+}
+
+void weir_worker_echo(struct weir_worker *self, const struct weir_control *control)
+{
+    struct weir_worker_upstream *upstream;
+    const struct weir_worker_beat *beat = beat_of(self, control->serial, &upstream);
     if (!beat)
         return;
     weir_worker_ack_confirm(upstream, beat->serial);
