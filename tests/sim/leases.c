@@ -12,9 +12,9 @@ struct sim_lease {
         uint64_t incarnation, delivery;
     } name;
     struct sim_process *ventilator;
-    int64_t lease_ns, until_ns; /* when it ends, unless another echo leaves before */
-    uint32_t count;             /* indexes */
-    uint64_t *acked;            /* of each: in which life of its ventilator, last; 0: in none */
+    int64_t lease_ns;
+    uint32_t count;  /* indexes */
+    uint64_t *acked; /* of each: in which life of its ventilator, last; 0: in none */
 };
 
 static struct sim_lease *find(const struct sim *sim, uint64_t incarnation, uint64_t delivery)
@@ -34,8 +34,8 @@ void sim_leases_fini(struct sim *sim)
         free(lease);
     }
     for (uint32_t i = 0; i < sim->process_count; i++) {
-        free(sim->processes[i].leases);
-        sim->processes[i].leases = NULL;
+        free(sim->processes[i].held);
+        sim->processes[i].held = NULL;
     }
 }
 
@@ -53,27 +53,24 @@ void sim_lease_given(struct sim_process *process, const struct weir_control *con
     lease->name.delivery = control->delivery;
     lease->ventilator = process;
     lease->lease_ns = (int64_t)control->lease_ms * WEIR_NS_PER_MS;
-    lease->until_ns = sim->now_ns + lease->lease_ns;
     lease->count = last->index + last->count;
     lease->acked = weir_zalloc(lease->count, sizeof *lease->acked);
     HASH_ADD(hh, sim->leases, name, sizeof lease->name, lease);
 }
 
-void sim_lease_echoed(struct sim_process *process, const struct weir_control *control)
-{
-    for (uint32_t i = 0; i < control->lease_count; i++) {
-        struct sim_lease *lease =
-            find(process->sim, control->leases[i].incarnation, control->leases[i].delivery);
-        if (lease)
-            lease->until_ns = process->sim->now_ns + lease->lease_ns;
-    }
-}
-
 /* ---- what arrives ---- */
+
+/* A message as a worker has it, by the worker's own clock. */
+struct sim_held {
+    struct sim_lease *lease;
+    uint32_t index;
+    int64_t until_ns; /* 0: it was said to be lost */
+    uint64_t named;   /* in which of its beats, last */
+};
 
 /* From now on the worker has these messages under this lease. */
 static void held(struct sim_process *process, struct sim_lease *lease,
-                 const struct weir_bytes *frames, uint32_t count)
+                 const struct weir_bytes *frames, const struct weir_slice_info *slice)
 {
     struct sim *sim = process->sim;
     struct weir_batch_header header;
@@ -81,7 +78,7 @@ static void held(struct sim_process *process, struct sim_lease *lease,
         return; /* whoever runs it will say so */
     const uint32_t width = weir_index_width(header.flags);
     size_t offset = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < slice->count; i++) {
         const uint32_t length = weir_index_length(&frames[1], width, i);
         struct weir_message_view view;
         const struct sim_message *message = NULL;
@@ -90,14 +87,17 @@ static void held(struct sim_process *process, struct sim_lease *lease,
         offset += length;
         if (!message)
             continue;
-        if (message->number >= process->lease_count) {
+        if (message->number >= process->held_count) {
             const uint32_t capacity = sim->message_capacity;
-            process->leases = weir_realloc(process->leases, capacity, sizeof(struct sim_lease *));
-            memset(&process->leases[process->lease_count], 0,
-                   (capacity - process->lease_count) * sizeof(struct sim_lease *));
-            process->lease_count = capacity;
+            process->held = weir_realloc(process->held, capacity, sizeof *process->held);
+            memset(&process->held[process->held_count], 0,
+                   (capacity - process->held_count) * sizeof *process->held);
+            process->held_count = capacity;
         }
-        process->leases[message->number] = lease;
+        process->held[message->number] =
+            (struct sim_held){.lease = lease,
+                              .index = slice->index + i,
+                              .until_ns = sim_now(process).mono_ns + lease->lease_ns};
     }
 }
 
@@ -106,7 +106,48 @@ static void delivered(struct sim_process *process, const struct weir_control *co
 {
     struct sim_lease *lease = find(process->sim, control->incarnation, control->delivery);
     for (uint32_t i = 0; lease && i < control->slice_count && 3 * i + 3 < frames->count; i++)
-        held(process, lease, &frames->at[3 * i + 1], control->slices[i].count);
+        held(process, lease, &frames->at[3 * i + 1], &control->slices[i]);
+}
+
+static bool names(const struct weir_control *control, const struct sim_held *held)
+{
+    for (uint32_t i = 0; i < control->lease_count; i++) {
+        const struct weir_lease_ref *ref = &control->leases[i];
+        if (ref->incarnation == held->lease->name.incarnation &&
+            ref->delivery == held->lease->name.delivery && held->index >= ref->first &&
+            held->index - ref->first < ref->count)
+            return true;
+    }
+    return false;
+}
+
+/* A worker beats: its leases will last from now, if the echo says that they live. */
+static void beaten(struct sim_process *process, const struct weir_control *control)
+{
+    struct sim_beat *beat = &process->beats[process->beat_count++ % SIM_BEATS_KEPT];
+    *beat = (struct sim_beat){control->serial, sim_now(process).mono_ns};
+    for (uint32_t i = 0; i < process->held_count && control->lease_count > 0; i++)
+        if (process->held[i].lease && names(control, &process->held[i]))
+            process->held[i].named = control->serial;
+}
+
+/* A ventilator's echo: of what the beat named, this lives, and nothing else. */
+static void echoed(struct sim_process *process, const struct weir_control *control)
+{
+    const struct sim_beat *beat = NULL;
+    for (uint32_t i = 0; i < SIM_BEATS_KEPT; i++)
+        if (process->beats[i].serial == control->serial)
+            beat = &process->beats[i];
+    for (uint32_t i = 0; beat && i < process->held_count; i++) {
+        struct sim_held *held = &process->held[i];
+        if (!held->lease || ((held->lease->name.incarnation ^ control->incarnation) & 0xffff) != 0)
+            continue;
+        const int64_t until_ns = beat->sent_ns + held->lease->lease_ns;
+        if (!names(control, held))
+            held->until_ns = held->named == control->serial ? 0 : held->until_ns;
+        else if (held->until_ns < until_ns && held->until_ns != 0)
+            held->until_ns = until_ns;
+    }
 }
 
 /* The second ack of a message under one lease is stale, whatever the first one was. */
@@ -132,8 +173,21 @@ void sim_overhear(struct sim_process *to, const struct weir_frames *frames)
         return;
     if (to->kind == SIM_WORKER && control.verb == WEIR_VERB_DELIVER)
         delivered(to, &control, frames);
+    if (to->kind == SIM_WORKER && control.verb == WEIR_VERB_HEARTBEAT &&
+        WEIR_HAS(&control, INCARNATION))
+        echoed(to, &control);
     if (to->kind == SIM_VENTILATOR && control.verb == WEIR_VERB_ACK)
         acked(to, &control);
+    weir_control_fini(&control);
+}
+
+void sim_overhear_worker(struct sim_process *process, const struct weir_frames *frames)
+{
+    struct weir_control control;
+    if (frames->count == 0 || weir_control_decode(&frames->at[0], &control, NULL) != 0)
+        return;
+    if (control.verb == WEIR_VERB_HEARTBEAT)
+        beaten(process, &control);
     weir_control_fini(&control);
 }
 
@@ -142,14 +196,15 @@ void sim_overhear(struct sim_process *to, const struct weir_frames *frames)
 void sim_check_lease(struct sim_process *process, const struct sim_message *message)
 {
     struct sim *sim = process->sim;
-    const struct sim_lease *lease =
-        message->number < process->lease_count ? process->leases[message->number] : NULL;
-    if (lease && sim->now_ns >= lease->until_ns)
+    const struct sim_held *held =
+        message->number < process->held_count ? &process->held[message->number] : NULL;
+    const int64_t now_ns = sim_now(process).mono_ns;
+    if (held && held->lease && now_ns >= held->until_ns)
         sim_fail(sim, SIM_CHECK_LEASE_ENDED_START,
-                 "%s starts message %u under lease %llx, %llu, which ended %.3f s ago",
-                 process->name, message->number, (unsigned long long)lease->name.incarnation,
-                 (unsigned long long)lease->name.delivery,
-                 (double)(sim->now_ns - lease->until_ns) / 1e9);
+                 "%s starts message %u under lease %llx, %llu, %s", process->name, message->number,
+                 (unsigned long long)held->lease->name.incarnation,
+                 (unsigned long long)held->lease->name.delivery,
+                 held->until_ns == 0 ? "which was lost" : "which has ended");
 }
 
 void sim_check_stale(struct sim_process *process)

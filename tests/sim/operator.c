@@ -78,20 +78,63 @@ bool sim_group_numbers(struct sim_process *process, uint32_t group, const char *
     return good;
 }
 
-bool sim_group_pause(struct sim_process *process, uint32_t group, bool pause)
+/* ---- what is answered later ---- */
+
+enum { OP_PAUSE, OP_RESUME, OP_REMOVE, OPS };
+#define FIRST_PEER 16u /* above those that are answered at once */
+
+static void order_give(struct sim_process *process, uint32_t group, uint32_t op)
 {
+    static const char *const actions[] = {"pause", "resume", "remove"};
     struct weir_control control = {.verb = WEIR_VERB_GROUP};
-    struct weir_bytes body = WEIR_BYTES_NONE;
     WEIR_SET(&control, group, GROUP, weir_text_of(process->sim->groups[group].policy.name));
-    WEIR_SET(&control, action, ACTION, weir_text_of(pause ? "pause" : "resume"));
+    WEIR_SET(&control, action, ACTION, weir_text_of(actions[op]));
+    struct weir_frames frames = {0};
+    weir_frames_push(&frames, weir_control_encode(&control));
+    struct weir_event event = {.type = WEIR_EVENT_MESSAGE,
+                               .port = WEIR_PORT_ADMIN,
+                               .peer = FIRST_PEER + group * OPS + op,
+                               .frames = &frames};
+    sim_step(process, &event);
+    weir_frames_drop(&frames);
+}
+
+void sim_group_pause(struct sim_process *process, uint32_t group, bool pause)
+{
     process->paused[group] = 0; /* what it does in answer to `resume` is right */
-    if (!process->role || !ask(process, &control, &body))
-        return false;
-    weir_bytes_drop(&body);
-    process->paused[group] = pause ? process->epoch : 0;
-    sim_log(process->sim, process->name, "%s %s", pause ? "pauses" : "resumes",
+    order_give(process, group, pause ? OP_PAUSE : OP_RESUME);
+}
+
+void sim_group_remove(struct sim_process *process, uint32_t group)
+{
+    order_give(process, group, OP_REMOVE);
+}
+
+void sim_operator_answered(struct sim_process *process, uint64_t peer,
+                           const struct weir_frames *frames)
+{
+    const uint32_t group = (uint32_t)(peer - FIRST_PEER) / OPS;
+    const uint32_t op = (uint32_t)(peer - FIRST_PEER) % OPS;
+    static const char *const done[] = {"pauses", "resumes", "removes"};
+    struct weir_control control;
+    if (peer < FIRST_PEER || group >= process->sim->group_count || frames->count == 0 ||
+        weir_control_decode(&frames->at[0], &control, NULL) != 0)
+        return;
+    const bool good = control.verb == WEIR_VERB_ANSWER;
+    weir_control_fini(&control);
+    if (!good)
+        return;
+    sim_log(process->sim, process->name, "%s %s", done[op],
             process->sim->groups[group].policy.name);
-    return true;
+    if (op == OP_PAUSE) {
+        process->paused[group] = process->epoch;
+        sim_count(process->sim, SIM_COUNT_PAUSES);
+    } else if (op == OP_RESUME) {
+        process->resumed[group] = true;
+    } else {
+        process->sim->groups[group].removed[process->index] = true;
+        sim_count(process->sim, SIM_COUNT_REMOVALS);
+    }
 }
 
 /* Whether every group of every ventilator says that it has nothing left to do. */
@@ -102,6 +145,8 @@ bool sim_groups_idle(struct sim *sim)
         struct sim_process *process = &sim->processes[i];
         for (uint32_t g = 0; g < sim->group_count && process->kind == SIM_VENTILATOR; g++) {
             uint64_t values[4] = {0};
+            if (!sim_has_group(process, g))
+                continue;
             if (!sim_group_numbers(process, g, names, values, 4))
                 return false;
             if (values[0] + values[1] + values[2] + values[3] > 0) {

@@ -7,6 +7,7 @@ struct sim_producer {
     struct weir_role role;
     struct sim_process *process;
     struct weir_submit *submit;
+    uint32_t last_key;
     uint32_t left;            /* messages still to be sent */
     int64_t next_ns, pace_ns; /* two batches are at most so far apart */
 };
@@ -25,6 +26,15 @@ struct sim_message *sim_message_of(struct sim *sim, const void *payload, size_t 
     char *end;
     unsigned long number = strtoul(text, &end, 10);
     return *end == '\0' && number < sim->message_count ? &sim->messages[number] : NULL;
+}
+
+void sim_message_place(struct sim *sim, struct sim_message *message, uint64_t sequence)
+{
+    if (message->placed && message->sequence != sequence)
+        sim_fail(sim, SIM_CHECK_IDENTITY, "message %u is sequence %llu and %llu", message->number,
+                 (unsigned long long)message->sequence, (unsigned long long)sequence);
+    message->placed = true;
+    message->sequence = sequence;
 }
 
 static struct sim_message *message_new(struct sim *sim, uint32_t stream)
@@ -87,7 +97,7 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
         for (uint32_t i = 0; i < batch->count; i++) {
             struct sim_message *message = &sim->messages[batch->numbers[i]];
             message->confirmed = true;
-            message->sequence = submitted->answer->first + i;
+            sim_message_place(sim, message, submitted->answer->first + i);
         }
         for (uint32_t i = 0; i < submitted->answer->duplicate_count; i++) {
             const struct weir_duplicate *duplicate = &submitted->answer->duplicates[i];
@@ -108,13 +118,15 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
 }
 
 /* Mostly a new one, sometimes one of the last twenty, sometimes none. */
-static uint32_t key_pick(struct sim *sim)
+static uint32_t key_pick(struct sim_producer *self)
 {
+    struct sim *sim = self->process->sim;
+    const uint32_t base = 10000 * (uint32_t)(self->process - sim->processes); /* its own keys */
     if (sim->params.repeats == 0 || weir_random_below(&sim->random, 4) == 0)
         return 0;
-    if (sim->last_idempotency > 20 && weir_random_below(&sim->random, 100) < sim->params.repeats)
-        return sim->last_idempotency - (uint32_t)weir_random_below(&sim->random, 20);
-    return ++sim->last_idempotency;
+    if (self->last_key > 20 && weir_random_below(&sim->random, 100) < sim->params.repeats)
+        return base + self->last_key - (uint32_t)weir_random_below(&sim->random, 20);
+    return base + ++self->last_key;
 }
 
 static void batch_send(struct sim_producer *self, const struct weir_now *now)
@@ -136,6 +148,7 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
     batch->count = count;
     for (uint32_t i = 0; i < count; i++) {
         struct sim_message *message = message_new(sim, self->process->links[0].server->index);
+        message->sender = (uint32_t)(self->process - sim->processes);
         message->delayed = header.delay_ms > 0;
         message->expires = header.ttl_ms > 0;
         if (sim->params.keys && weir_random_below(random, 3) != 0)
@@ -150,7 +163,7 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
             view.key_bytes = (uint32_t)strlen(message->key);
         }
         char key[16];
-        message->idempotency = key_pick(sim);
+        message->idempotency = key_pick(self);
         if (message->idempotency) {
             view.idempotency_key = key;
             view.idempotency_key_bytes =

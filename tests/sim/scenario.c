@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define CLOCK_BACK_MS_MAX 900000
+#define DRIFT_PPM_MAX 10000 /* far beyond what clocks do: what compares two of them shows */
 
 static uint32_t roll(struct sim *sim, uint32_t from, uint32_t to)
 {
@@ -64,6 +65,15 @@ static void worker_make(struct sim *sim, uint32_t number, struct sim_process *si
     sim_link_add(worker, WEIR_PORT_TO, sink, WEIR_PORT_SUBMIT);
 }
 
+static void clock_make(struct sim_process *process)
+{
+    struct sim *sim = process->sim;
+    process->clock_skew_ms = (int64_t)roll(sim, 0, 4000) - 2000;
+    process->boot_ns = roll(sim, 1, 1000000) * WEIR_NS_PER_S;
+    if (sim->params.drift)
+        process->drift_ppm = (int64_t)roll(sim, 0, 2 * DRIFT_PPM_MAX) - DRIFT_PPM_MAX;
+}
+
 static void processes_make(struct sim *sim)
 {
     const uint32_t ventilators = sim->params.ventilators, relays = sim->params.routers;
@@ -104,7 +114,12 @@ static void processes_make(struct sim *sim)
         sim_link_add(replayer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i), WEIR_PORT_SUBMIT);
     }
     for (uint32_t i = 0; i < sim->process_count; i++)
-        sim->processes[i].clock_skew_ms = (int64_t)roll(sim, 0, 4000) - 2000;
+        clock_make(&sim->processes[i]);
+}
+
+bool sim_has_group(const struct sim_process *process, uint32_t group)
+{
+    return process->kind == SIM_VENTILATOR && !process->sim->groups[group].removed[process->index];
 }
 
 static uint32_t upstreams_of(const struct sim_process *process)
@@ -207,6 +222,19 @@ static void clock_jump(struct sim *sim, struct sim_process *process)
     sim_log(sim, process->name, "has its clock set by %lld ms", (long long)by_ms);
 }
 
+/* It stands still, as with SIGSTOP; what comes meanwhile waits. */
+static void stall(struct sim *sim, struct sim_process *process)
+{
+    if (!process->role || sim->now_ns < process->stalled_until_ns)
+        return;
+    const int64_t ns = sim_delay(sim, (roll(sim, 0, 2) ? 1 : 20) * WEIR_NS_PER_S);
+    sim_count(sim, SIM_COUNT_STALLS);
+    sim_disturb(process);
+    process->stalled_until_ns = sim->now_ns + ns;
+    process->stalled_count = 0;
+    sim_log(sim, process->name, "stands still for %.3f s", (double)ns / 1e9);
+}
+
 /* The operator pauses a group for a while. */
 static void resume(struct sim *sim, struct sim_process *none, void *arg, uint64_t group)
 {
@@ -214,19 +242,24 @@ static void resume(struct sim *sim, struct sim_process *none, void *arg, uint64_
     struct sim_process *process = arg;
     if (sim->over)
         return;
-    if (!process->role || !sim_group_pause(process, (uint32_t)group, false))
-        sim_at(sim, 100 * WEIR_NS_PER_MS, NULL, resume, process, group);
+    if (process->resumed[group])
+        return;
+    if (process->role)
+        sim_group_pause(process, (uint32_t)group, false);
+    sim_at(sim, 100 * WEIR_NS_PER_MS, NULL, resume, process, group);
 }
 
 static void pause_one(struct sim *sim, struct sim_process *process)
 {
     const uint32_t group = roll(sim, 0, sim->group_count - 1);
-    if (process->kind != SIM_VENTILATOR || !sim_group_pause(process, group, true))
+    if (process->kind != SIM_VENTILATOR || !process->role)
         return;
-    sim_count(sim, SIM_COUNT_PAUSES);
+    process->resumed[group] = false;
+    sim_group_pause(process, group, true);
     sim_at(sim, sim_delay(sim, 5 * WEIR_NS_PER_S), NULL, resume, process, group);
 }
 
+/* What cannot be done now, or to this process, is not. */
 static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
 {
     (void)none;
@@ -236,16 +269,19 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
     struct sim_process *process =
         &sim->processes[weir_random_below(&sim->random, sim->process_count)];
     const struct sim_params *params = &sim->params;
-    const uint32_t kind = roll(sim, 0, 11);
-    if (kind < 4 && params->crashes && process->kind < SIM_PRODUCER && process->role)
+    const bool is_role = process->kind < SIM_PRODUCER && process->role;
+    const uint32_t kind = roll(sim, 0, 13);
+    if (kind < 4 && params->crashes && is_role)
         crash(sim, process);
-    else if (kind < 6 && params->drains && process->kind < SIM_PRODUCER && process->role)
+    else if (kind < 6 && params->drains && is_role)
         drain(sim, process);
-    else if (kind < 7 && params->jumps)
+    else if (kind == 6 && params->jumps)
         clock_jump(sim, process);
-    else if (kind < 8 && params->pauses)
+    else if (kind == 7 && params->pauses)
         pause_one(sim, process);
-    else if (params->breaks && process->link_count > 0)
+    else if (kind == 8 && params->stalls)
+        stall(sim, process);
+    else if (kind > 8 && params->breaks && process->link_count > 0)
         sim_break(&process->links[weir_random_below(&sim->random, process->link_count)]);
     sim_at(sim, sim_delay(sim, 800 * WEIR_NS_PER_MS), NULL, fault, NULL, number - 1);
 }
@@ -270,7 +306,9 @@ void sim_heal(struct sim *sim)
         process->held_down = false;
         sim_start(process);
         /* A crash right after the answer takes back what the operator had said. */
-        for (uint32_t g = 0; g < sim->group_count && process->kind == SIM_VENTILATOR; g++)
+        for (uint32_t g = 0; g < sim->group_count && process->kind == SIM_VENTILATOR; g++) {
+            process->resumed[g] = false;
             sim_at(sim, WEIR_NS_PER_S, NULL, resume, process, g);
+        }
     }
 }

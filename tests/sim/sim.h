@@ -34,9 +34,11 @@
 #include <stdlib.h>
 #include <store/store.h>
 
-#define SIM_PROCESSES_MAX 32
+#define SIM_PROCESSES_MAX 48
 #define SIM_LINKS_MAX 8
-#define SIM_GROUPS_MAX 4
+#define SIM_BEATS_KEPT 64
+#define SIM_GROUPS_MAX 6
+#define SIM_STREAMS_MAX 4
 #define SIM_WALL_START_MS INT64_C(1800000000000)
 
 enum sim_kind {
@@ -105,6 +107,11 @@ struct sim_process {
     struct weir_role *role; /* NULL while it is down */
     uint64_t epoch;         /* counts starts: events meant for an earlier life are dropped */
     int64_t clock_skew_ms;
+    int64_t boot_ns;          /* what its monotonic clock said at the beginning */
+    int64_t drift_ppm;        /* how much faster it goes than time does */
+    int64_t stalled_until_ns; /* nothing happens in it until then; then all at once … */
+    int64_t stalled_count;    /* … so much, in its order, a nanosecond each */
+    int64_t disturbed_ns;     /* when something last happened to it that may repeat jobs */
     uint64_t wake_serial;
     struct sim_link links[SIM_LINKS_MAX];
     uint32_t link_count;
@@ -118,13 +125,19 @@ struct sim_process {
     uint64_t store_bytes_max;
     uint32_t dies_at_start;          /* at this call to the disk; 0: it does not */
     uint64_t paused[SIM_GROUPS_MAX]; /* in which epoch the operator was told so; 0: it goes on */
+    bool resumed[SIM_GROUPS_MAX];    /* the operator was told so */
     struct weir_frames *answer;      /* where what it says to the operator goes */
     /* sink, dlq */
     struct sim_disk *disk;
     uint64_t stale_acks; /* that came to it in this life, as far as is certain */
     /* worker */
-    struct sim_lease **leases; /* the one that it last got a message under, by its number */
-    uint32_t lease_count;
+    struct sim_held *held; /* what it last got of each message, by its number */
+    uint32_t held_count;
+    struct sim_beat {
+        uint64_t serial;
+        int64_t sent_ns; /* by its own clock */
+    } beats[SIM_BEATS_KEPT];
+    uint32_t beat_count;
     uint32_t group;
     uint32_t concurrency, prefetch, job_messages_max;
     struct sim_job *jobs;
@@ -136,6 +149,7 @@ struct sim_process {
 
 struct sim_group {
     struct weir_group_policy policy;
+    bool removed[SIM_STREAMS_MAX]; /* the operator was told so */
 };
 
 /* What is known of one message, from the outside. */
@@ -145,7 +159,9 @@ struct sim_message {
     char key[12];         /* empty: none */
     uint32_t idempotency; /* the number in its idempotency key; 0: it has none */
     bool delayed, expires, confirmed;
-    bool duplicate; /* it was told to be one: the stream does not have it */
+    bool placed;     /* its sequence is known */
+    uint32_t sender; /* the process that sent it */
+    bool duplicate;  /* it was told to be one: the stream does not have it */
     uint64_t sequence;
     struct {
         bool handled;     /* the handler has said done */
@@ -189,7 +205,6 @@ struct sim {
     struct sim_message *messages;
     uint32_t message_count, message_capacity;
     int64_t faults_end_ns;
-    uint32_t last_idempotency;
     int64_t idle_asked_ns;
     char failure[512]; /* the first violation; empty: none */
     enum sim_check_name failed;
@@ -243,6 +258,7 @@ enum sim_ending {
 void sim_end(struct sim_process *process, enum sim_ending how);
 void sim_crash(struct sim_process *process); /* killed */
 void sim_break(struct sim_link *link);
+void sim_disturb(struct sim_process *process); /* what happens to it now is a reason for repeats */
 int64_t sim_delay(struct sim *sim, int64_t max_ns); /* uniform, at least 1 */
 /* Run until `done` says so, or until the virtual time `until_ns`; false: it came to that. */
 bool sim_run(struct sim *sim, int64_t until_ns, bool (*done)(struct sim *sim));
@@ -308,6 +324,8 @@ enum sim_behaviour sim_behaviour_of(const struct sim *sim, uint32_t message, uin
 /* producer.c */
 struct weir_role *sim_producer_new(struct sim_process *process);
 struct sim_message *sim_message_of(struct sim *sim, const void *payload, size_t bytes);
+/* Its sequence is known from now on, and stays. */
+void sim_message_place(struct sim *sim, struct sim_message *message, uint64_t sequence);
 bool sim_producers_done(const struct sim *sim);
 
 /* replayer.c */
@@ -329,8 +347,11 @@ bool sim_storage_may_fail(const struct sim_process *process);
 bool sim_number(struct sim_process *process, const char *name, uint64_t *value);
 bool sim_group_numbers(struct sim_process *process, uint32_t group, const char *const *names,
                        uint64_t *values, uint32_t count);
-/* False: it could not be told now. */
-bool sim_group_pause(struct sim_process *process, uint32_t group, bool pause);
+/* These are answered when they are durable, if at all. */
+void sim_group_pause(struct sim_process *process, uint32_t group, bool pause);
+void sim_group_remove(struct sim_process *process, uint32_t group);
+void sim_operator_answered(struct sim_process *process, uint64_t peer,
+                           const struct weir_frames *frames);
 bool sim_groups_idle(struct sim *sim);
 
 /* watch.c */
@@ -342,14 +363,18 @@ void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt);
 /* leases.c */
 struct weir_control;
 void sim_lease_given(struct sim_process *process, const struct weir_control *control);
-void sim_lease_echoed(struct sim_process *process, const struct weir_control *control);
 /* Frames that have reached a process. */
 void sim_overhear(struct sim_process *to, const struct weir_frames *frames);
+/* Frames that a worker sends to its upstreams. */
+void sim_overhear_worker(struct sim_process *process, const struct weir_frames *frames);
 void sim_leases_fini(struct sim *sim);
 /* A worker starts a message. */
 void sim_check_lease(struct sim_process *process, const struct sim_message *message);
 /* Stale acks are counted: to be asked before a life ends. */
 void sim_check_stale(struct sim_process *process);
+
+/* scenario.c: what this life of a ventilator knows of */
+bool sim_has_group(const struct sim_process *process, uint32_t group);
 
 /* check.c */
 uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes);

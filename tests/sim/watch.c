@@ -69,8 +69,6 @@ void sim_watch(struct sim_process *process, const struct weir_frames *frames)
         check_paused(process, &control);
     if (control.verb == WEIR_VERB_DELIVER)
         sim_lease_given(process, &control);
-    if (control.verb == WEIR_VERB_HEARTBEAT)
-        sim_lease_echoed(process, &control);
     if (control.verb == WEIR_VERB_DELIVER && WEIR_HAS(&control, ALONE) && control.alone)
         suspect_out(process->sim, &control, frames);
     for (uint32_t i = 0; control.verb == WEIR_VERB_GO && i < control.lease_count; i++)

@@ -11,6 +11,7 @@ struct sim_event {
     sim_call *call;
     void *arg;
     uint64_t number;
+    bool waited; /* for its process to go on */
 };
 
 void sim_log(struct sim *sim, const char *who, const char *format, ...)
@@ -81,10 +82,23 @@ int64_t sim_delay(struct sim *sim, int64_t max_ns)
 
 struct weir_now sim_now(const struct sim_process *process)
 {
-    int64_t now_ns = process->sim->now_ns;
-    return (struct weir_now){.mono_ns = now_ns + WEIR_NS_PER_S,
-                             .wall_ms = SIM_WALL_START_MS + now_ns / WEIR_NS_PER_MS +
+    const int64_t now_ns = process->sim->now_ns;
+    const int64_t ran_ns = now_ns + now_ns / 1000000 * process->drift_ppm;
+    return (struct weir_now){.mono_ns = process->boot_ns + ran_ns,
+                             .wall_ms = SIM_WALL_START_MS + ran_ns / WEIR_NS_PER_MS +
                                         process->clock_skew_ms};
+}
+
+static bool is_stalled(const struct sim_process *process)
+{
+    return process->role && process->stalled_until_ns > 0 &&
+           process->sim->now_ns <= process->stalled_until_ns + process->stalled_count;
+}
+
+/* Whatever waits keeps its order. */
+static int64_t stall_end(struct sim_process *process)
+{
+    return process->stalled_until_ns + ++process->stalled_count;
 }
 
 bool sim_run(struct sim *sim, int64_t until_ns, bool (*done)(struct sim *sim))
@@ -101,6 +115,12 @@ bool sim_run(struct sim *sim, int64_t until_ns, bool (*done)(struct sim *sim))
         weir_heap_remove(&sim->events, node);
         sim->now_ns = node->at > sim->now_ns ? node->at : sim->now_ns;
         sim->event_count++;
+        if (event->process && event->process->epoch == event->epoch && !event->waited &&
+            is_stalled(event->process)) {
+            event->waited = true;
+            weir_heap_set(&sim->events, &event->node, stall_end(event->process));
+            continue;
+        }
         if (!event->process || event->process->epoch == event->epoch)
             event->call(sim, event->process, event->arg, event->number);
         else
@@ -124,6 +144,7 @@ struct sim_packet {
     struct sim_link *link;
     uint64_t generation;
     bool upwards; /* client to server */
+    bool waited;  /* for its reader to go on */
     struct weir_frames frames;
 };
 
@@ -133,6 +154,13 @@ static void packet_arrives(struct sim *sim, struct sim_process *process, void *a
     (void)number;
     struct sim_packet *packet = arg;
     struct sim_link *link = packet->link;
+    struct sim_process *reader = packet->upwards ? link->server : link->client;
+    if (link->generation == packet->generation && !packet->waited && is_stalled(reader) &&
+        !sim->over) {
+        packet->waited = true;
+        sim_at(sim, stall_end(reader) - sim->now_ns, NULL, packet_arrives, packet, 0);
+        return;
+    }
     if (link->peer != 0 && link->generation == packet->generation) {
         struct sim_process *to = packet->upwards ? link->server : link->client;
         struct weir_event event = {.type = WEIR_EVENT_MESSAGE,
@@ -179,6 +207,10 @@ static void link_connect(struct sim *sim, struct sim_process *process, void *arg
     (void)process;
     (void)number;
     struct sim_link *link = arg;
+    if (!sim->over && (is_stalled(link->client) || is_stalled(link->server))) {
+        sim_at(sim, 10 * WEIR_NS_PER_MS, NULL, link_connect, link, 0);
+        return;
+    }
     link->connecting = false;
     if (link->peer != 0 || !link->client->role || !link->server->role)
         return;
@@ -233,6 +265,11 @@ static void link_notice(struct sim_link *link, uint64_t peer, bool server, int64
     sim_at(process->sim, delay_ns, process, link_end_notices, end, 0);
 }
 
+void sim_disturb(struct sim_process *process)
+{
+    process->disturbed_ns = process->sim->now_ns;
+}
+
 void sim_break(struct sim_link *link)
 {
     struct sim *sim = link->client->sim;
@@ -254,10 +291,17 @@ static void host_send(void *self, uint32_t port, uint64_t peer, struct weir_fram
     struct sim *sim = process->sim;
     if (port == WEIR_PORT_DISPATCH)
         sim_watch(process, frames);
+    if (port >= WEIR_PORT_FROM && process->kind == SIM_WORKER)
+        sim_overhear_worker(process, frames);
     if (port == WEIR_PORT_ADMIN && process->answer) {
         weir_frames_drop(process->answer);
         *process->answer = *frames;
         *frames = (struct weir_frames){0};
+        return;
+    }
+    if (port == WEIR_PORT_ADMIN) {
+        sim_operator_answered(process, peer, frames);
+        weir_frames_drop(frames);
         return;
     }
     for (uint32_t i = 0; peer == 0 && i < process->link_count; i++) {
@@ -301,6 +345,7 @@ static void host_wake_at(void *self, int64_t mono_ns)
     if (mono_ns == WEIR_TIME_NEVER)
         return;
     int64_t delay = mono_ns - sim_now(process).mono_ns;
+    delay -= delay / 1000000 * process->drift_ppm;
     sim_at(process->sim, delay > 0 ? delay : 1, process, wake, NULL, process->wake_serial);
 }
 
@@ -418,6 +463,7 @@ void sim_start(struct sim_process *process)
     process->epoch++;
     process->stopping = false;
     process->said_why = false;
+    process->stalled_until_ns = process->stalled_count = 0;
     process->role = sim_role_new(process);
     if (!process->role) { /* its storage cannot be opened now */
         sim_end(process, SIM_KILLED);
