@@ -166,6 +166,16 @@ static void supersede(struct weir_dispatch *self, struct peer *old, struct peer 
 
 static void lose(struct weir_dispatch *self, struct peer *peer);
 
+/* One of a connection that has ended, read only after its worker's next one: what it begins is
+ * over, and the session that there is goes on. */
+static bool ready_late(const struct weir_dispatch *self, uint64_t number,
+                       const struct weir_control *control)
+{
+    const struct peer *newest = weir_dispatch_worker(self, control->worker);
+    return newest && newest->number != number && WEIR_HAS(control, SERIAL) &&
+           newest->ready_serial > control->serial;
+}
+
 static struct peer *admit(struct weir_dispatch *self, uint64_t number,
                           const struct weir_control *control)
 {
@@ -200,7 +210,7 @@ void weir_dispatch_ready(struct weir_dispatch *self, uint64_t number,
     struct peer *known = weir_dispatch_peer(self, number);
     if (known && known->state > PEER_SILENT) /* sent before its connection ended */
         return;
-    if (!ready_valid(self, number, control))
+    if (!ready_valid(self, number, control) || ready_late(self, number, control))
         return;
     struct peer *peer = admit(self, number, control);
     if (!peer)
@@ -210,6 +220,7 @@ void weir_dispatch_ready(struct weir_dispatch *self, uint64_t number,
     memcpy(peer->name, control->name.data, bytes);
     peer->name[bytes] = '\0';
     peer->readies++;
+    peer->ready_serial = WEIR_HAS(control, SERIAL) ? control->serial : 0;
     weir_dispatch_heard(self, peer);
     if (!is_router(peer)) {
         for (uint32_t i = 0; i < control->lease_count; i++)

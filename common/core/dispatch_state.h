@@ -43,7 +43,8 @@ struct peer {
     uint64_t worker; /* 0: a router */
     char name[WEIR_NAME_BYTES_MAX + 1];
     enum peer_state state;
-    uint32_t readies; /* READYs said on this connection */
+    uint32_t readies;      /* READYs said on this connection */
+    uint64_t ready_serial; /* of the newest; 0: none was said */
     int64_t heard_ns;
     int64_t heard_ms;            /* the same on the wall */
     struct weir_heap_node quiet; /* end of patience: silence, or grace */

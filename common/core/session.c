@@ -141,8 +141,10 @@ static void say_ready(struct weir_session *self, const struct weir_now *now)
     WEIR_SET(&ready, version, VERSION, WEIR_PROTOCOL_VERSION);
     WEIR_SET(&ready, role, ROLE, weir_text_of(self->role));
     WEIR_SET(&ready, name, NAME, weir_text_of(self->name));
-    if (self->worker)
+    if (self->worker) {
         WEIR_SET(&ready, worker, WORKER, self->worker);
+        WEIR_SET(&ready, serial, SERIAL, (uint64_t)now->mono_ns); /* the same on all its ways */
+    }
     if (count > 0) {
         WEIR_SET(&ready, leases, LEASES, leases);
         ready.lease_count = count;

@@ -121,12 +121,35 @@ static void test_what_was_never_named_may_be_on_its_way(void **state)
     assert_false(takes_a_suspect(server));
 }
 
+/* 2: a worker's connection broke right after its READY, and before that was read here its next one
+ * stood and had said READY, too. ZeroMQ keeps the order on a connection only: the new READY was
+ * read first, the old one took the session from it, and what the worker was running was handed out
+ * again. */
+static void test_a_ready_that_is_read_late_takes_no_session(void **state)
+{
+    struct server *server = *state;
+    struct weir_control ready = control_ready("worker", WORKER, "kate");
+    WEIR_SET(&ready, serial, SERIAL, 2);
+    say(server, &ready);
+    WEIR_SET(&ready, serial, SERIAL, 1);
+    script_say(&server->script, PORT, PEER - 1, &ready, NULL, take, server->dispatch);
+    script_expect(&server->script, PORT, PEER, WEIR_VERB_WELCOME);
+    script_expect_nothing(&server->script);
+    beat(server, NULL, 0);
+    script_expect(&server->script, PORT, PEER, WEIR_VERB_HEARTBEAT);
+    WEIR_SET(&ready, serial, SERIAL, 3);
+    script_say(&server->script, PORT, PEER + 1, &ready, NULL, take, server->dispatch);
+    script_expect(&server->script, PORT, PEER + 1, WEIR_VERB_WELCOME);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_a_worker_names_no_more_it_does_not_hold, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_was_never_named_may_be_on_its_way, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_ready_that_is_read_late_takes_no_session, setup,
                                         teardown),
     };
 
