@@ -270,7 +270,7 @@ static void appended(struct weir_ventilator *v, struct weir_store_result *result
 {
     (void)arg;
     struct weir_pending_put *pending = pointer;
-    if (!pending->withdrawn && result->status == WEIR_EFULL)
+    if (!pending->withdrawn && result->status == WEIR_EFULL && !WEIR_CANARY(FULL_DISK_CONFIRMED))
         withdraw(v, pending, result->error.text);
     else if (!pending->withdrawn)
         commit(v, pending);

@@ -431,7 +431,7 @@ static bool hand_one(struct weir_ventilator *v, struct weir_group *group)
 
 void weir_handout(struct weir_ventilator *v, struct weir_group *group)
 {
-    if (v->state != WEIR_VENTILATOR_OPEN || group->row.paused)
+    if (v->state != WEIR_VENTILATOR_OPEN || (group->row.paused && !WEIR_CANARY(PAUSE_IGNORED)))
         return;
     group->reading = false;
     if (v->flush.count >= WEIR_FLUSH_OPS_MAX) {
@@ -456,6 +456,6 @@ void weir_handout(struct weir_ventilator *v, struct weir_group *group)
     if (group->dirty)
         weir_flush_group(v, group);
     const int64_t due_ms = weir_deferred_look(v, group);
-    if (due_ms != WEIR_TIME_NEVER && !WEIR_CANARY(WAKE_UP_LOST))
+    if (due_ms != WEIR_TIME_NEVER)
         set_timer(v, group, weir_ventilator_mono_of(v, due_ms));
 }

@@ -179,7 +179,7 @@ static void failed(struct weir_ventilator *v, struct weir_group *group, struct w
     if (verdict->outcome == WEIR_REJECT) {
         group->row.totals.rejected++;
         weir_outcome_die(v, group, row, WEIR_REASON_REJECTED);
-    } else if (attempts && row->attempt >= attempts) {
+    } else if (attempts && row->attempt + WEIR_CANARY(ONE_ATTEMPT_FEWER) >= attempts) {
         weir_outcome_die(v, group, row, WEIR_REASON_ATTEMPTS);
     } else {
         int64_t wait_ms =

@@ -16,6 +16,7 @@
  * again, too. A number that was refused for good is never taken: every PUT says which
  * number is the oldest without an answer, and the server goes on from there. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/submit.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -340,7 +341,8 @@ int64_t weir_submit_tick(struct weir_submit *self, const struct weir_now *now)
         flush(self, now);
     }
     if (!self->linked || !waits_for_answer(self))
-        return self->paused_until_ns ? self->paused_until_ns : WEIR_TIME_NEVER;
+        return self->paused_until_ns && !WEIR_CANARY(WAKE_UP_LOST) ? self->paused_until_ns
+                                                                   : WEIR_TIME_NEVER;
     int64_t repeat_ns = self->heard_ns + self->silence_ms * WEIR_NS_PER_MS;
     if (now->mono_ns >= repeat_ns) {
         self->silence_ms *= 2;

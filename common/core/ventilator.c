@@ -117,7 +117,7 @@ static void stored(struct weir_ventilator *v, struct weir_store_result *result)
     v->used_bytes = result->used_bytes;
     weir_copyout_seen(v, result);
     const bool full = result->kind == WEIR_STORE_APPEND && result->status == WEIR_EFULL;
-    if (result->status != 0 && !full) {
+    if (result->status != 0 && !full && !WEIR_CANARY(STORAGE_FAILURE_IGNORED)) {
         /* A state that cannot be read answers for no message any more. The log may be damaged in
          * one place and well in all others. */
         if (result->kind == WEIR_STORE_READ || result->kind == WEIR_STORE_TRIM)

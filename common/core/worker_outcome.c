@@ -1,4 +1,5 @@
 /* What comes of the jobs: outcomes become acks, or results that are handed on first. */
+#include <base/canary.h>
 #include <core/worker.h>
 #include <string.h>
 
@@ -78,6 +79,9 @@ static void ended(struct weir_worker *self, struct weir_worker_job *job, uint32_
     WEIR_ASSERT(!result || messages == 1);
     if (result && self->submit && is_held(lot, first)) {
         keep_result(self, job, first, &outcome->result);
+        if (WEIR_CANARY(ACK_BEFORE_RESULT))
+            weir_worker_ack(self, lot->lease, (uint64_t)lot->info.index + first, 1, WEIR_DONE, -1,
+                            NULL);
         return; /* the lot keeps the message open until the result is handed over */
     }
     if (result && !self->submit) /* given up in a drain: nobody will have the result */

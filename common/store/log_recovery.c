@@ -10,6 +10,7 @@
 #include "log_scan.h"
 
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <base/log.h>
 
 #include <errno.h>
@@ -104,7 +105,8 @@ static int scan_segment(struct recovery *recovery, uint64_t limit)
         enum weir_look look = weir_look_record(&recovery->window, offset, &header);
 
         if (look == WEIR_LOOK_GOOD &&
-            (header.seed != recovery->crc || header.first <= segment->last))
+            ((header.seed != recovery->crc && !WEIR_CANARY(STALE_RECORD_TAKEN)) ||
+             header.first <= segment->last))
             look = WEIR_LOOK_BAD_BODY;
         if (look == WEIR_LOOK_NONE || look == WEIR_LOOK_BAD_BODY) {
             uint64_t from = offset;
@@ -322,7 +324,8 @@ static int copy_records(struct recovery *recovery, uint64_t offset)
                                   segment->first);
         bytes =
             weir_window_at(&recovery->window, offset, (size_t)weir_record_content_bytes(&header));
-        if (header.count > 0) {
+        if (header.count > 0 &&
+            !(WEIR_CANARY(RECOVERY_SKIPS_RECORD) && weir_record_last(&header) == segment->last)) {
             status = write_anew(recovery, offset, &header, bytes);
             if (status != 0)
                 return status;
@@ -388,7 +391,8 @@ static int take_last_segment(struct recovery *recovery)
         return status;
     if (cut != NULL)
         cut_off(recovery, cut);
-    if (segment->last > recovery->mark && segment->last >= segment->first)
+    if (segment->last > recovery->mark && segment->last >= segment->first &&
+        !WEIR_CANARY(UNCERTIFIED_NOT_REWRITTEN))
         return secure_uncertified(recovery);
     log->active = segment;
     log->write_end = segment->end;

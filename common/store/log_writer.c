@@ -3,6 +3,7 @@
 #include "log.h"
 
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/random.h>
@@ -134,7 +135,7 @@ static void gather_record(struct weir_log *log, const struct weir_record *record
         .count = record->count,
         .seed = log->crc,
         .time_ms = record->time_ms,
-        .certified = log->certified,
+        .certified = log->certified + (WEIR_CANARY(MARK_AHEAD_OF_SYNC) ? record->count : 0),
     };
     uint64_t content = weir_record_content_bytes(&header);
     uint64_t bytes = weir_record_bytes(&header);
@@ -183,7 +184,7 @@ int weir_log_sync(struct weir_log *log)
         return 0;
     /* Never again after a failure: the kernel may have dropped the pages it could not write, and a
      * second call would say that all is well. */
-    if (log->io->fdatasync(log->io, log->active->fd) != 0)
+    if (log->io->fdatasync(log->io, log->active->fd) != 0 && !WEIR_CANARY(SYNC_FAILURE_IGNORED))
         return fail_active(log, "sync");
     log->dirty = false;
     log->certified = log->next_sequence - 1;
@@ -262,7 +263,8 @@ int weir_log_begin_segment(struct weir_log *log, uint64_t first, uint64_t bytes,
 
     if (status != 0)
         goto cleanup;
-    weir_entropy(&header.salt, sizeof header.salt);
+    if (!WEIR_CANARY(STALE_RECORD_TAKEN))
+        weir_entropy(&header.salt, sizeof header.salt);
     memcpy(header.uuid, log->uuid, sizeof header.uuid);
     weir_segment_header_encode(&header, page);
     if (weir_io_write(log->io, fd, &iov, 1, 0) != 0 || log->io->fsync(log->io, fd) != 0) {
@@ -295,7 +297,8 @@ int weir_log_publish_segment(struct weir_log *log, struct weir_error *error)
     if (log->io->rename(log->io, from, to) != 0) {
         status = weir_io_error(error, errno, "rename to", to);
         log->io->unlink(log->io, from);
-    } else if (weir_io_sync_directory(log->io, log->directory) != 0) {
+    } else if (!WEIR_CANARY(DIRECTORY_NOT_SYNCED) &&
+               weir_io_sync_directory(log->io, log->directory) != 0) {
         /* Which name the file has after a power cut nobody knows: this cannot be tried again. */
         weir_io_error(error, errno, "sync the directory", log->directory);
         status = error->code = WEIR_EIO;

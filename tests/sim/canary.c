@@ -148,7 +148,7 @@ static bool job_read(struct job *job, struct hunt *hunt)
     close(job->fd);
     waitpid(job->pid, &status, 0);
     if (!finds->over) { /* it crashed */
-        report = (struct report){finds->next_seed, SIM_CHECK_BYTES};
+        report = (struct report){finds->next_seed, SIM_CHECK_CRASH};
         note(hunt, job->canary, &report);
     }
     return false;

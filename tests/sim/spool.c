@@ -294,7 +294,8 @@ void sim_spool_check_ok(struct sim_process *process, uint64_t first, uint64_t co
         if (segment_holds(name->disk, first, first + count - 1))
             return;
     }
-    sim_fail(process->sim, SIM_CHECK_STORAGE,
+    sim_fail(process->sim,
+             spool->files.failed[SIM_CALL_SYNC] > 0 ? SIM_CHECK_STORAGE : SIM_CHECK_LOST,
              "%s confirms %llu messages from sequence %llu, and they are not on the disk",
              process->name, (unsigned long long)count, (unsigned long long)first);
 }
