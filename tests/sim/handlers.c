@@ -11,6 +11,8 @@ struct sim_job {
     uint32_t at;   /* the message in work */
     size_t offset; /* of its body */
     bool killed, over;
+    uint64_t tried;  /* as it was of the message in work before this start */
+    uint32_t starts; /* likewise, with this one */
 };
 
 enum sim_behaviour sim_behaviour_of(const struct sim *sim, uint32_t message, uint32_t group)
@@ -30,7 +32,9 @@ enum sim_behaviour sim_behaviour_of(const struct sim *sim, uint32_t message, uin
         return SIM_HANG_ONCE;
     if (roll < 95)
         return SIM_CRASH_ONCE;
-    return roll < 96 ? SIM_CRASH_ALWAYS : SIM_UNAVAILABLE_ONCE;
+    if (roll < 96)
+        return SIM_CRASH_ALWAYS;
+    return roll < 98 ? SIM_UNAVAILABLE_ONCE : SIM_UNAVAILABLE_THEN_FAIL;
 }
 
 static struct sim_job *job_find(struct sim_process *process, uint64_t id)
@@ -116,6 +120,8 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
     sim_count(sim, SIM_COUNT_STARTS);
     if (message->in[process->group].starts++ > 0)
         sim_count(sim, SIM_COUNT_REPEATS);
+    job->tried = message->in[process->group].tried;
+    job->starts = message->in[process->group].starts;
     sim_tried(message, process->group, job->job.attempt);
     enum sim_behaviour behaviour = sim_behaviour_of(sim, message->number, process->group);
     bool crashes = behaviour == SIM_CRASH_ALWAYS ||
@@ -149,12 +155,16 @@ static struct weir_job_outcome outcome_of(struct sim *sim, struct sim_process *p
     static const char failure[] = "it did not work";
     enum sim_behaviour behaviour = sim_behaviour_of(sim, message->number, process->group);
     struct weir_job_outcome outcome = {.count = 1, .outcome = WEIR_DONE, .delay_ms = -1};
-    if (hung || (behaviour == SIM_FAIL_ONCE && job->attempt == 1) || behaviour == SIM_FAIL_ALWAYS)
+    const bool unavailable =
+        (behaviour == SIM_UNAVAILABLE_ONCE || behaviour == SIM_UNAVAILABLE_THEN_FAIL) &&
+        message->in[process->group].starts == 1;
+    if (unavailable)
+        outcome.outcome = WEIR_UNAVAILABLE;
+    else if (hung || (behaviour == SIM_FAIL_ONCE && job->attempt == 1) ||
+             behaviour == SIM_FAIL_ALWAYS || behaviour == SIM_UNAVAILABLE_THEN_FAIL)
         outcome.outcome = WEIR_RETRY;
     else if (behaviour == SIM_REJECT)
         outcome.outcome = WEIR_REJECT;
-    else if (behaviour == SIM_UNAVAILABLE_ONCE && message->in[process->group].starts == 1)
-        outcome.outcome = WEIR_UNAVAILABLE;
     if (outcome.outcome == WEIR_DONE) {
         outcome.result = weir_bytes_copy(view->payload, view->payload_bytes);
         message->in[process->group].handled = true;
@@ -185,6 +195,8 @@ static void message_end(struct sim *sim, struct sim_process *process, void *arg,
     struct weir_job_outcome *outcome = weir_zalloc(1, sizeof *outcome);
     *outcome = outcome_of(sim, process, message, &job->job, &view, (number & 2) != 0);
     outcome->first = job->at;
+    if (outcome->outcome == WEIR_UNAVAILABLE && message->in[process->group].starts == job->starts)
+        message->in[process->group].tried = job->tried; /* that was no attempt */
     bool stop = job->job.ordered && outcome->outcome != WEIR_DONE;
     uint32_t width = (uint32_t)(job->job.index.size / job->job.count);
     job->offset += weir_index_length(&job->job.index, width, job->at);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PAYLOAD_BYTES_MAX 1000
+
 struct sim_producer {
     struct weir_role role;
     struct sim_process *process;
@@ -19,13 +21,15 @@ struct batch_note {
 
 struct sim_message *sim_message_of(struct sim *sim, const void *payload, size_t bytes)
 {
-    char text[24] = "";
+    char text[PAYLOAD_BYTES_MAX + 1] = "";
     if (bytes == 0 || bytes >= sizeof text)
         return NULL;
     memcpy(text, payload, bytes);
     char *end;
     unsigned long number = strtoul(text, &end, 10);
-    return *end == '\0' && number < sim->message_count ? &sim->messages[number] : NULL;
+    return end[strspn(end, " ")] == '\0' && end > text && number < sim->message_count
+               ? &sim->messages[number]
+               : NULL;
 }
 
 void sim_message_place(struct sim *sim, struct sim_message *message, uint64_t sequence)
@@ -154,8 +158,9 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
         if (sim->params.keys && weir_random_below(random, 3) != 0)
             snprintf(message->key, sizeof message->key, "k%u",
                      (unsigned)weir_random_below(random, 6));
-        char payload[16];
-        int bytes = snprintf(payload, sizeof payload, "%u", message->number);
+        char payload[PAYLOAD_BYTES_MAX + 1];
+        const int width = 1 + (int)weir_random_below(random, sim->params.bytes);
+        int bytes = snprintf(payload, sizeof payload, "%-*u", width, message->number);
         struct weir_message_view view = {.payload = (const uint8_t *)payload,
                                          .payload_bytes = (size_t)bytes};
         if (message->key[0] != '\0') {

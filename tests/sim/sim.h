@@ -318,6 +318,7 @@ enum sim_behaviour {
     SIM_CRASH_ONCE,
     SIM_CRASH_ALWAYS,
     SIM_UNAVAILABLE_ONCE,
+    SIM_UNAVAILABLE_THEN_FAIL,
 };
 enum sim_behaviour sim_behaviour_of(const struct sim *sim, uint32_t message, uint32_t group);
 
