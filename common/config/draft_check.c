@@ -242,9 +242,11 @@ static void check_ventilator(struct weir_draft *draft, uint32_t index)
                                 "%lldms",
                                 group->name, (long long)group->backoff.first_ms);
         }
-        if (weir_draft_get(map, "on-full", &place) != NULL && group->max_backlog == 0)
+        if (weir_draft_get(map, "on-full", &place) != NULL && group->max_backlog == 0 &&
+            !weir_draft_get(map, "max-backlog", NULL))
             weir_findings_error(&draft->findings, place,
-                                "on-full: group '%s' is never full\nexpected 'max-backlog', too",
+                                "on-full: the backlog of group '%s' has no bound, so it is never "
+                                "full\nexpected 'max-backlog: N' beside it; or leave 'on-full' out",
                                 group->name);
     }
 }

@@ -22,17 +22,18 @@ static void set_text(void *field, char *text)
     *slot = text;
 }
 
-static int parse_count(const char *text, uint64_t *value, struct weir_error *error)
+static int parse_count(const struct weir_option *option, const char *text, uint64_t *value,
+                       struct weir_error *error)
 {
-    char *end;
+    char range[160], *end;
 
     errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0)
-        return weir_error_set(error, WEIR_EINVAL,
-                              "'%.64s' is not a number; expected a whole number", text);
-    *value = number;
-    return 0;
+    *value = strtoull(text, &end, 10); /* the largest there is when it is larger than that */
+    if (isdigit((unsigned char)text[0]) && *end == '\0' && (errno == 0 || option->max > 0))
+        return 0;
+    weir_option_describe(option, range, sizeof range);
+    return weir_error_set(error, WEIR_EINVAL, "'%.64s' is not a whole number; expected %s", text,
+                          range);
 }
 
 /* "2", "1.5": in thousandths. */
@@ -86,10 +87,10 @@ static int parse_number(const struct weir_option *option, const char *text, uint
         status = parse_factor(text, value, error);
         break;
     default:
-        status = parse_count(text, value, error);
+        status = parse_count(option, text, value, error);
     }
     if (status != 0) {
-        if (option->zero_word != NULL && error != NULL) {
+        if (option->zero_word != NULL && error != NULL && !strstr(error->text, option->zero_word)) {
             size_t used = strlen(error->text);
 
             snprintf(error->text + used, sizeof error->text - used, ", or '%s'", option->zero_word);

@@ -66,8 +66,9 @@ int weir_hold_db_error(const struct weir_hold_db *self, const char *doing, struc
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return weir_error_set(error, WEIR_EBUSY,
-                              "%s: another process has kept the %s %s locked for %d s", doing,
-                              self->what, self->path, BUSY_TIMEOUT_MS / 1000);
+                              "%s: another process has kept the %s %s locked for %d s; end its "
+                              "transaction ('fuser %s' names who has the file open) and try again",
+                              doing, self->what, self->path, BUSY_TIMEOUT_MS / 1000, self->path);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return weir_error_set(error, WEIR_EDAMAGED,
@@ -125,21 +126,23 @@ static int read_number(struct weir_hold_db *self, const char *sql, int64_t *numb
     return status;
 }
 
-/* In one transaction, so that two processes that open a new file do not both fill it. */
-static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema *schema,
-                       bool *existed, struct weir_error *error)
+/* Whether it has its tables, and all of them. */
+static int inspect(struct weir_hold_db *self, const struct weir_hold_schema *schema, bool *existed,
+                   bool *whole, struct weir_error *error)
 {
-    int64_t tables = 0, application = 0, version = 0;
-    int status = run_text(self, "BEGIN IMMEDIATE", error);
-    if (status == 0)
-        status = read_number(self, "SELECT count(*) FROM sqlite_schema", &tables, error);
+    int64_t tables = 0, application = 0, version = 0, spools = 0;
+    int status = read_number(self, "SELECT count(*) FROM sqlite_schema", &tables, error);
     if (status == 0)
         status = read_number(self, "PRAGMA application_id", &application, error);
     if (status == 0)
         status = read_number(self, "PRAGMA user_version", &version, error);
+    if (status == 0)
+        status = read_number(self, "SELECT count(*) FROM sqlite_schema WHERE name = 'spools'",
+                             &spools, error);
     if (status != 0)
         return status;
     *existed = tables > 0;
+    *whole = spools > 0;
     if (tables > 0 && application != schema->application_id)
         return weir_error_set(error, WEIR_EINVAL,
                               "%s is an SQLite file of something else, not a %s: name another file",
@@ -149,7 +152,23 @@ static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema 
                               "the %s %s has format %" PRId64 ", this program reads format %" PRId32
                               ": docs/format-holders.md says how to upgrade",
                               self->what, self->path, version, schema->version);
-    if (tables == 0) {
+    return 0;
+}
+
+/* Nothing is locked where nothing has to be made, so that one can look into the file whoever writes
+ * to it. Else in one transaction, so that two processes that open a new file do not both fill it.
+ */
+static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema *schema,
+                       bool *existed, struct weir_error *error)
+{
+    bool whole;
+    int status = inspect(self, schema, existed, &whole, error);
+    if (status != 0 || whole)
+        return status;
+    status = run_text(self, "BEGIN IMMEDIATE", error);
+    if (status == 0)
+        status = inspect(self, schema, existed, &whole, error);
+    if (status == 0 && !*existed) {
         char *pragmas =
             weir_asprintf("PRAGMA application_id = %" PRId32 "; PRAGMA user_version = %" PRId32,
                           schema->application_id, schema->version);

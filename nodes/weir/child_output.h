@@ -12,6 +12,7 @@
 struct weir_child_output {
     FILE *out;
     char *prefix; /* NULL: lines go on as they come */
+    char *name;   /* the process names itself in each line of its log; once is enough */
     char *line;
     size_t used;
 };

@@ -91,12 +91,31 @@ static char *find_endpoint(const struct weir_command *self, const struct words *
 
 enum { LINES = 256, INPUT, IDEMPOTENCY, DELAY, TTL, TO, WAIT, TIMEOUT };
 
+/* --delay, --ttl, --timeout. */
+static int take_time(const struct weir_command *self, int option, int64_t *ms)
+{
+    const char *name = option == DELAY ? "delay" : option == TTL ? "ttl" : "timeout";
+    struct weir_error error;
+
+    if (weir_duration_parse(optarg, ms, &error) != 0)
+        return weir_command_misused(self, "--%s: %s", name, error.text);
+    if (option == TTL && *ms == 0)
+        return weir_command_misused(self,
+                                    "--ttl: with '%s' it would be dead at once; expected a "
+                                    "time such as 30s, or no --ttl for one that never is",
+                                    optarg);
+    if (*ms > WEIR_DURATION_MS_MAX)
+        return weir_command_misused(self, "--%s: '%s' is too long; expected at most %lldd", name,
+                                    optarg, (long long)(WEIR_DURATION_MS_MAX / 86400000));
+    return 0;
+}
+
 /* One option; 0 or EX_USAGE. */
 static int take_option(const struct weir_command *self, int option, struct words *words,
                        struct weir_sender_options *options, struct weir_message *message)
 {
-    struct weir_error error = {0};
     int64_t ms = 0;
+    int status;
 
     switch (option) {
     case 't':
@@ -129,8 +148,9 @@ static int take_option(const struct weir_command *self, int option, struct words
             return weir_command_misused(self, "--header: expected NAME=VALUE, not '%s'", optarg);
         break;
     default:
-        if (weir_duration_parse(optarg, &ms, &error) != 0)
-            return weir_command_misused(self, "%s", error.text);
+        status = take_time(self, option, &ms);
+        if (status != 0)
+            return status;
         if (option == DELAY)
             weir_message_set_delay_ms(message, ms);
         else if (option == TTL)

@@ -15,9 +15,8 @@
 static const char help[] =
     "usage: weir top [--once]\n"
     "\n"
-    "Processes and groups, live. 'q' ends it. Where the output is no terminal, or with --once, "
-    "they\n"
-    "are printed once.\n"
+    "Processes and groups, live, and what they do a second. 'q' ends it. Where the output is no\n"
+    "terminal, or with --once, they are printed once.\n"
     "\n"
     "  -t, --topology FILE  which topology (default: $WEIR_TOPOLOGY)\n"
     "      --once           print once and end\n"
@@ -118,7 +117,7 @@ static bool wait_for_round(int64_t interval_ms)
 static void live(const struct weir_topology *topology, struct weir_admin *admin,
                  int64_t interval_ms)
 {
-    struct weir_survey survey;
+    struct weir_survey survey, earlier = {0};
 
     setlocale(LC_ALL, "");
     initscr();
@@ -135,9 +134,12 @@ static void live(const struct weir_topology *topology, struct weir_admin *admin,
     }
     do {
         weir_survey_make(&survey, topology, admin, interval_ms);
+        survey.earlier = &earlier;
         draw_screen(topology, &survey);
-        weir_survey_fini(&survey);
+        weir_survey_fini(&earlier);
+        earlier = survey;
     } while (wait_for_round(interval_ms));
+    weir_survey_fini(&earlier);
     endwin();
 }
 

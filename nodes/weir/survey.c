@@ -5,6 +5,7 @@
 #include "run_state_file.h"
 
 #include <base/alloc.h>
+#include <base/clock.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,6 +118,7 @@ void weir_survey_make(struct weir_survey *self, const struct weir_topology *topo
         settle(self, topology, &self->at[i]);
         weir_admin_call_fini(&calls[i]);
     }
+    self->made_ns = weir_clock_now().mono_ns;
     free(calls);
 }
 
@@ -126,6 +128,33 @@ void weir_survey_fini(struct weir_survey *self)
         json_decref(self->at[i].stats);
     free(self->at);
     *self = (struct weir_survey){0};
+}
+
+static int64_t counter(const struct weir_seen *seen, const char *group, const char *key)
+{
+    const json_t *stats = seen->stats;
+
+    if (group != NULL)
+        stats = json_object_get(weir_seen_groups(seen), group);
+    return weir_json_integer(stats, key, -1);
+}
+
+int64_t weir_survey_rate(const struct weir_survey *self, const struct weir_seen *seen,
+                         const char *group, const char *key)
+{
+    const struct weir_survey *earlier = self->earlier;
+    const int64_t now = counter(seen, group, key);
+
+    for (uint32_t i = 0; earlier != NULL && i < earlier->count; i++) {
+        const int64_t before = counter(&earlier->at[i], group, key);
+        const int64_t passed_ms = (self->made_ns - earlier->made_ns) / WEIR_NS_PER_MS;
+
+        if (strcmp(earlier->at[i].label, seen->label) != 0)
+            continue;
+        return before >= 0 && now >= before && passed_ms > 0 ? (now - before) * 1000 / passed_ms
+                                                             : -1; /* it began anew */
+    }
+    return -1;
 }
 
 json_t *weir_seen_groups(const struct weir_seen *seen)

@@ -24,14 +24,21 @@ struct weir_seen {
 struct weir_survey {
     struct weir_seen *at;
     uint32_t count;
-    pid_t supervisor; /* 0: none */
-    uint32_t alive;   /* how many answered, or are known to run */
+    pid_t supervisor;                  /* 0: none */
+    uint32_t alive;                    /* how many answered, or are known to run */
+    int64_t made_ns;                   /* mono */
+    const struct weir_survey *earlier; /* the one before, for rates; NULL: none are told */
 };
 
 /* Ask all processes (at most `timeout_ms` for those that do not answer). */
 void weir_survey_make(struct weir_survey *self, const struct weir_topology *topology,
                       struct weir_admin *admin, int64_t timeout_ms);
 void weir_survey_fini(struct weir_survey *self);
+
+/* How much a counter of the process, or of a group of it (NULL: the process), has grown a second
+ * since the earlier survey; -1: not known. */
+int64_t weir_survey_rate(const struct weir_survey *self, const struct weir_seen *seen,
+                         const char *group, const char *key);
 
 /* "groups" of a process's answer: an object, or NULL. Lives as long as the survey. */
 json_t *weir_seen_groups(const struct weir_seen *seen);

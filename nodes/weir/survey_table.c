@@ -37,21 +37,22 @@ static size_t add_words(char *text, size_t bytes, size_t used, int64_t number, c
 }
 
 /* A few words on what the process does, from whatever it told. */
-static void describe(const struct weir_seen *seen, char *text, size_t bytes)
+static void describe(const struct weir_survey *survey, const struct weir_seen *seen, char *text,
+                     size_t bytes)
 {
     static const struct {
         uint32_t roles;
         const char *key, *word;
-        bool only_if_any;
+        bool only_if_any, grows;
     } counters[] = {
-        {1u << WEIR_ROLE_VENTILATOR, "accepted", "accepted", false},
-        {1u << WEIR_ROLE_WORKER, "running", "running", false},
-        {1u << WEIR_ROLE_WORKER, "done", "done", false},
-        {1u << WEIR_ROLE_WORKER, "failed", "failed", true},
-        {1u << WEIR_ROLE_WORKER, "rejected", "rejected", true},
-        {1u << WEIR_ROLE_WORKER, "unavailable", "unavailable", true},
-        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "held", "kept", false},
-        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "duplicates", "duplicates", true},
+        {1u << WEIR_ROLE_VENTILATOR, "accepted", "accepted", false, true},
+        {1u << WEIR_ROLE_WORKER, "running", "running", false, false},
+        {1u << WEIR_ROLE_WORKER, "done", "done", false, true},
+        {1u << WEIR_ROLE_WORKER, "failed", "failed", true, false},
+        {1u << WEIR_ROLE_WORKER, "rejected", "rejected", true, false},
+        {1u << WEIR_ROLE_WORKER, "unavailable", "unavailable", true, false},
+        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "held", "kept", false, true},
+        {1u << WEIR_ROLE_SINK | 1u << WEIR_ROLE_DLQ, "duplicates", "duplicates", true, false},
     };
     const char *state = weir_json_text(seen->stats, "state", "open");
     const json_t *dispatch = json_object_get(seen->stats, "dispatch");
@@ -71,8 +72,15 @@ static void describe(const struct weir_seen *seen, char *text, size_t bytes)
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
         int64_t value = weir_json_integer(seen->stats, counters[i].key, -1);
 
-        if (value >= counters[i].only_if_any && (counters[i].roles & (1u << seen->node->role)) != 0)
-            used = add_words(text, bytes, used, value, counters[i].word);
+        if (value < counters[i].only_if_any || (counters[i].roles & (1u << seen->node->role)) == 0)
+            continue;
+        used = add_words(text, bytes, used, value, counters[i].word);
+
+        const int64_t rate =
+            counters[i].grows ? weir_survey_rate(survey, seen, NULL, counters[i].key) : -1;
+
+        if (rate >= 0 && used < bytes)
+            used += (size_t)snprintf(text + used, bytes - used, " (%" PRId64 "/s)", rate);
     }
     if (used_bytes >= 0) {
         weir_format_bytes((uint64_t)used_bytes, size);
@@ -98,7 +106,7 @@ void weir_survey_print_processes(const struct weir_survey *survey, FILE *out, bo
         add_number(table, seen->restarts, WEIR_YELLOW);
         weir_format_age(seen->started_ms ? now_ms - seen->started_ms : -1, age);
         weir_table_add(table, WEIR_PLAIN, "%s", age);
-        describe(seen, text, sizeof text);
+        describe(survey, seen, text, sizeof text);
         weir_table_add(table, WEIR_DIM, "%s", text);
     }
     weir_table_print(&table, out, coloured);
@@ -186,6 +194,8 @@ static void add_group(struct weir_table *table, const struct weir_survey *survey
     add_number(table, weir_json_integer(group, "deferred", -1), WEIR_YELLOW);
     add_number(table, weir_json_integer(group, "dead", -1), WEIR_RED);
     add_number(table, weir_json_integer(group, "done", -1), WEIR_PLAIN);
+    if (survey->earlier != NULL)
+        add_number(table, weir_survey_rate(survey, seen, name, "done"), WEIR_GREEN);
     weir_format_age(waiting > 0 ? weir_json_integer(group, "oldest_age_ms", -1) : -1, age);
     weir_table_add(table, WEIR_PLAIN, "%s", age);
     weir_table_add(table, workers.count > 0 ? WEIR_PLAIN : WEIR_YELLOW, "%zu%s", workers.count,
@@ -197,7 +207,9 @@ static void add_group(struct weir_table *table, const struct weir_survey *survey
 void weir_survey_print_groups(const struct weir_survey *survey, FILE *out, bool coloured)
 {
     struct weir_table *table = weir_table_new(
-        "GROUP|VENTILATOR|>WAITING|>IN FLIGHT|>DEFERRED|>DEAD|>DONE|>OLDEST|>WORKERS|");
+        survey->earlier != NULL
+            ? "GROUP|VENTILATOR|>WAITING|>IN FLIGHT|>DEFERRED|>DEAD|>DONE|>DONE/S|>OLDEST|>WORKERS|"
+            : "GROUP|VENTILATOR|>WAITING|>IN FLIGHT|>DEFERRED|>DEAD|>DONE|>OLDEST|>WORKERS|");
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < survey->count; i++) {

@@ -64,6 +64,16 @@ class Operator(harness.unittest.TestCase):
             self.assertEqual(len(found), len(set(found)))
             self.assertLessEqual(len(found), 201)
 
+    def test_times_that_make_no_sense(self):
+        """Each is refused before anything is sent, with the option's name and what was expected."""
+        for option, value, said in (("--ttl", "0", "it would be dead at once"), ("--ttl", "12726d", "expected at most 12725d"),
+                                    ("--delay", "5", "expected a whole number and one of ms, s, m, h, d")):
+            answer = subprocess.run([os.path.join(BIN, "weir"), "send", "--to", "ipc:///nobody", "x", "y", option, value],
+                                    text=True, capture_output=True)
+            self.assertEqual((answer.returncode, answer.stdout), (64, ""), answer.stderr)
+            self.assertTrue(answer.stderr.startswith(f"weir send: {option}: "), answer.stderr)
+            self.assertIn(said, answer.stderr)
+
     def test_full_groups(self):
         groups = "\n".join(f"      {name}: {{ topics: [{name}], max-backlog: 10, on-full: {name}, external: true }}"
                            for name in ("refuse", "dead-letter", "drop"))

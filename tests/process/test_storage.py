@@ -196,6 +196,7 @@ class Storage(harness.unittest.TestCase):
                 database = sqlite3.connect(os.path.join(t.dir, "var/test", path), isolation_level=None)
                 database.execute("BEGIN IMMEDIATE")
                 (id,) = t.send("work", [path])
+                self.assertEqual(t.dead(), [])  # looking is not writing
                 database.execute("ROLLBACK")
                 database.close()
                 wait_for("the result", lambda: [row["id"] for row in t.results()][-1:] == [id])

@@ -133,11 +133,21 @@ static void test_child_lines(void **state)
     assert_string_equal(sheet.text, "hub   | one\n");
     assert_int_equal(write(ends[1], "o\n\nlast", 7), 7);
     assert_true(weir_child_output_read(&output, ends[0]));
+    assert_true(weir_child_output_read(&output, ends[0])); /* nothing there: not the end */
+    static const char log[] = "\n2026-11-22T05:29:04.067Z info hub: ready\n"
+                              "2026-11-22T05:29:04.067Z info hubs: it\n"
+                              "2026 info hub: says";
+
+    assert_int_equal(write(ends[1], log, sizeof log - 1), sizeof log - 1);
     close(ends[1]);
+    assert_true(weir_child_output_read(&output, ends[0]));
     assert_false(weir_child_output_read(&output, ends[0]));
     close(ends[0]);
     weir_child_output_fini(&output);
-    expected = weir_strdup("hub   | one\nhub   | two\nhub   | \nhub   | last\n");
+    expected = weir_strdup("hub   | one\nhub   | two\nhub   | \nhub   | last\n"
+                           "hub   | 2026-11-22T05:29:04.067Z info: ready\n"
+                           "hub   | 2026-11-22T05:29:04.067Z info hubs: it\n"
+                           "hub   | 2026 info hub: says\n");
     expect_sheet(&sheet, expected);
     free(expected);
 }

@@ -85,6 +85,39 @@ static void test_tables(void **state)
     drop(&survey);
 }
 
+static void test_rates(void **state)
+{
+    struct weir_seen seen[3], before[3];
+    struct weir_survey survey = make_survey(seen), earlier = make_survey(before);
+    json_t *group = json_object_get(weir_seen_groups(&before[0]), "email");
+
+    (void)state;
+    survey.earlier = &earlier;
+    earlier.made_ns = 1000 * WEIR_NS_PER_MS;
+    survey.made_ns = 1500 * WEIR_NS_PER_MS;
+    json_object_set_new(group, "done", json_integer(4));
+    json_object_set_new(before[1].stats, "done", json_integer(9)); /* it was started anew */
+    assert_int_equal(weir_survey_rate(&survey, &seen[0], "email", "done"), 10);
+    assert_int_equal(weir_survey_rate(&survey, &seen[0], NULL, "accepted"), 0);
+    assert_int_equal(weir_survey_rate(&survey, &seen[0], "old", "done"), -1);
+    assert_int_equal(weir_survey_rate(&survey, &seen[1], NULL, "done"), -1);
+    assert_int_equal(weir_survey_rate(&survey, &seen[2], NULL, "done"), -1);
+
+    char *text;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+
+    weir_survey_print_processes(&survey, out, false);
+    weir_survey_print_groups(&survey, out, false);
+    fclose(out);
+    assert_non_null(strstr(text, "  7 accepted (0/s), 2.0 KiB, 4 clients\n"));
+    assert_non_null(strstr(text, "  DONE  DONE/S  OLDEST"));
+    assert_non_null(strstr(text, "     9      10   3m10s"));
+    free(text);
+    drop(&survey);
+    drop(&earlier);
+}
+
 static void expect_json(const struct weir_seen *seen, const char *expected)
 {
     json_t *row = weir_seen_to_json(seen);
@@ -121,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_rates),
         cmocka_unit_test(test_json),
     };
 
