@@ -237,7 +237,10 @@ int weir_reactor_signals(struct weir_reactor *self, struct weir_error *error)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+    /* A connection or a file's size limit (ulimit -f) ends a write with an error, not the process.
+     */
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
+        signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
         return weir_error_set(error, WEIR_EIO, "cannot block signals: %s", strerror(errno));
     self->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (self->signal_fd < 0)

@@ -55,10 +55,20 @@ void weir_bind_blob(sqlite3_stmt *statement, int at, const void *data, size_t by
         sqlite3_bind_blob64(statement, at, data, bytes, SQLITE_STATIC);
 }
 
+/* SQLite calls it full only where write(2) found no room for the database or its WAL: not in its
+ * shared memory, and not beyond a quota. */
+static int error_code(const struct weir_hold_db *self)
+{
+    int code = sqlite3_errcode(self->db), system = sqlite3_system_errno(self->db);
+    bool full = sqlite3_extended_errcode(self->db) == SQLITE_IOERR_SHMSIZE ||
+                (code == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT));
+    return full ? SQLITE_FULL : code;
+}
+
 int weir_hold_db_error(const struct weir_hold_db *self, const char *doing, struct weir_error *error)
 {
     const char *text = sqlite3_errmsg(self->db);
-    switch (sqlite3_errcode(self->db)) {
+    switch (error_code(self)) {
     case SQLITE_FULL:
         return weir_error_set(error, WEIR_EFULL,
                               "%s: the disk of the %s %s is full: free some space", doing,

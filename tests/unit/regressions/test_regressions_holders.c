@@ -4,9 +4,12 @@
 #include <base/alloc.h>
 #include <dlq/dlq_store.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <sink/sink_store.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -85,10 +88,48 @@ static void a_start_makes_durable_what_it_reads(void **state)
     fixture_directory_destroy(&directory);
 }
 
+/* No file may grow beyond this many bytes: SQLite finds no room for its shared memory, as on a full
+ * disk. Returns the limit there was. */
+static rlim_t limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    return before;
+}
+
+/* 2: after an orderly end, a start on a full disk failed with "disk I/O error", as a broken one
+ * does; five such starts in a row, and the supervisor gave the node up, though it takes no more
+ * than some space to go on. */
+static void no_room_at_the_start_is_a_full_disk(void **state)
+{
+    char *directory = fixture_directory_new();
+    char *path = fixture_path(directory, "dlq.db");
+    struct weir_dlq_store *store;
+    struct weir_error error = {0};
+
+    (void)state;
+    assert_int_equal(weir_dlq_store_open(path, true, &store, &error), 0);
+    weir_dlq_store_destroy(&store);
+
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    rlim_t before = limit_files(3);
+    assert_int_equal(weir_dlq_store_open(path, true, &store, &error), WEIR_EFULL);
+    assert_non_null(strstr(error.text, "is full: free some space"));
+    limit_files(before);
+    assert_int_equal(weir_dlq_store_open(path, true, &store, &error), 0);
+    weir_dlq_store_destroy(&store);
+    free(path);
+    fixture_directory_destroy(&directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_start_makes_durable_what_it_reads),
+        cmocka_unit_test(no_room_at_the_start_is_a_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
