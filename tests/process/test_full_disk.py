@@ -115,7 +115,7 @@ class FullDisk(harness.unittest.TestCase):
     def test_collector(self):
         disk = self.mount("2m")
         with self.topology("var/test/dlq.db", f"{disk}/dlq.db") as t:
-            self.begin(t, collector=f"{disk}/dlq.db", count=12000, rate=3000 / SLOW)
+            self.begin(t, collector=f"{disk}/dlq.db", count=6000, rate=3000 / SLOW)
             self.fill()
             wait_for("it to be said", lambda: "free some space" in t.output())
             self.sender.finish()

@@ -172,7 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=8, help="how long the storm lasts")
     parser.add_argument("--kills", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=600 / SLOW, help="messages a second, over all ventilators")
+    parser.add_argument("--rate", type=float, default=2000 / SLOW, help="messages a second, over all ventilators")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
