@@ -235,14 +235,8 @@ static void have_uncopied(struct weir_ventilator *v, struct weir_store_result *r
             c->at_ns = v->now.mono_ns + WEIR_FLUSH_MS * WEIR_NS_PER_MS;
         } else if (row->group == WEIR_GROUP_LATER) {
             weir_delayed_drop(v, row->sequence);
-        } else { /* damage: there is nothing that could be delivered */
-            struct weir_group *group = weir_groups_number(v, row->group);
-            v->count.missing++;
-            weir_flush_row_drop(v, row->group, row->sequence);
-            if (group) {
-                weir_ended_add(&group->row.ended, row->sequence, row->sequence, WEIR_FATE_LOST);
-                weir_flush_group(v, group);
-            }
+        } else { /* damage: whoever needs it next gives it up, with all that counts it */
+            c->at_ns = v->now.mono_ns + WEIR_COPYOUT_MS * WEIR_NS_PER_MS;
         }
     }
 }

@@ -158,14 +158,13 @@ static int keep_aside(struct recovery *recovery, const struct bad_place *bad, co
 {
     const struct weir_io *io = recovery->log->io;
     int status = weir_io_make_directory(io, recovery->log->damaged, recovery->error);
-    struct stat there;
     int fd;
 
     if (status != 0)
         return status;
-    if (io->stat(io, path, &there) == 0)
-        return 0; /* from an earlier start */
-    fd = io->open(io, path, O_WRONLY | O_CREAT | O_TRUNC);
+    /* An earlier start may have kept it, or a part: it was killed, or there was less damage then.
+     */
+    fd = io->open(io, path, O_WRONLY | O_CREAT);
     if (fd < 0)
         return weir_io_error(recovery->error, errno, "make", path);
     if (copy_range(recovery, bad->from, bad->to, fd) != 0) {

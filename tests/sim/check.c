@@ -73,7 +73,7 @@ void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *messag
     for (uint32_t i = 0; i < sim->message_count; i++) {
         struct sim_message *ahead = &sim->messages[i];
         if (ahead->stream != message->stream || ahead->delayed || message->delayed ||
-            !is_ahead(ahead, message) || strcmp(ahead->key, message->key) != 0 ||
+            !is_ahead(ahead, message) || strcmp(ahead->key, message->key) != 0 || ahead->damaged ||
             over(sim, ahead, group))
             continue;
         if (unseen(sim, ahead, group)) { /* then it must not be started any more */
@@ -95,7 +95,7 @@ bool sim_may_lose(const struct sim *sim, uint32_t group)
 
 static bool is_open(const struct sim *sim, const struct sim_message *message, uint32_t group)
 {
-    return !sim_may_lose(sim, group) && !message->duplicate &&
+    return !sim_may_lose(sim, group) && !message->duplicate && !message->damaged &&
            message->in[group].results + message->in[group].deaths <= message->in[group].replays;
 }
 
@@ -183,7 +183,7 @@ static void check_message(struct sim *sim, const struct sim_message *message, ui
                      message->in[group].starts);
         return;
     }
-    if (results + deaths == 0 && !sim_may_lose(sim, group))
+    if (results + deaths == 0 && !message->damaged && !sim_may_lose(sim, group))
         sim_fail(sim, SIM_CHECK_LOST, "message %u (sequence %llu) is lost in group %u",
                  message->number, (unsigned long long)message->sequence, group);
     else if (is_open(sim, message, group))
@@ -233,7 +233,7 @@ static void check_dropped(struct sim *sim, uint32_t group)
     static const char *const names[] = {"dropped"};
     const struct weir_group_policy *policy = &sim->groups[group].policy;
     uint64_t missing = 0, dropped = 0;
-    if (!sim_may_lose(sim, group) || policy->delivery == WEIR_AT_MOST_ONCE)
+    if (!sim_may_lose(sim, group) || policy->delivery == WEIR_AT_MOST_ONCE || sim->params.damage)
         return;
     for (uint32_t i = 0; i < sim->message_count; i++)
         missing += !sim->messages[i].duplicate &&

@@ -10,6 +10,7 @@
  *   spool.c     a ventilator's spool: the real log on a simulated disk; filesystem.c, state.c,
  *               outside.c are what it stands on
  *   disk.c      what the holders' storage keeps
+ *   damage.c    bits that turn over in what was synced
  *   power.c     machines that lose power, disks that fail, fill up, or are slow
  *   handlers.c  workers' handlers and what they do to each message
  *   producer.c  who sends, and the model of what was confirmed
@@ -162,6 +163,7 @@ struct sim_message {
     bool placed;     /* its sequence is known */
     uint32_t sender; /* the process that sent it */
     bool duplicate;  /* it was told to be one: the stream does not have it */
+    bool damaged;    /* on the disk: it may be lost, and that must be said */
     uint64_t sequence;
     struct {
         bool handled;     /* the handler has said done */

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define DIRECTORY SIM_MOUNT "/spool"
 #define TURN_NS (2 * WEIR_NS_PER_MS)
 #define SEGMENT_BYTES 8192u /* a page of header and a page of records */
 
@@ -171,7 +170,7 @@ struct weir_recovered *sim_spool_open(struct sim_process *process)
     struct sim_spool *spool = process->spool;
     struct weir_recovered *recovered = NULL;
     struct weir_error error = {0};
-    struct weir_spool_config config = {.directory = DIRECTORY,
+    struct weir_spool_config config = {.directory = SIM_SPOOL_DIRECTORY,
                                        .tag = (uint16_t)(process->index + 1),
                                        .fsync = WEIR_FSYNC_ALWAYS,
                                        .bytes_max = process->store_bytes_max,
@@ -182,11 +181,13 @@ struct weir_recovered *sim_spool_open(struct sim_process *process)
     spool->failed = false;
     memset(spool->ticking, 0, sizeof spool->ticking);
     enter(process);
+    sim_damage_note(process);
     sim_state_mount(&spool->state);
     const int status =
         weir_spool_open_quiet(&config, &spool->files.io, &spool->open, &recovered, &error);
     if (status == 0 && !spool->files.dead) {
         spool->files.calls_left = 0;
+        sim_damage_check(process, recovered->damage);
         return recovered;
     }
     if (status == 0) { /* it ended just when it was done */
@@ -246,6 +247,7 @@ void sim_spool_end(struct sim_process *process, enum sim_ending how)
     }
     if (how == SIM_POWER_LOST)
         sim_filesystem_power_cut(&spool->files);
+    sim_damage_some(process);
 }
 
 /* --- what is confirmed is on the disk --- */
@@ -283,15 +285,13 @@ void sim_spool_check_ok(struct sim_process *process, uint64_t first, uint64_t co
         sim_fail(process->sim, SIM_CHECK_STORAGE, "%s says OK after its storage has failed",
                  process->name);
     /* What the state has absorbed may be done and gone from the log. */
-    if (spool->damaged || first + count <= weir_memory_state_absorbed(spool->state.memory) + 1)
+    if (spool->damage_count > 0 ||
+        first + count <= weir_memory_state_absorbed(spool->state.memory) + 1)
         return;
     for (uint32_t i = 0; i < spool->files.name_count; i++) {
         const struct sim_name *name = spool->files.names[i];
-        const char *file = strrchr(name->path, '/') + 1;
-        if (!name->disk || strncmp(name->path, DIRECTORY "/log/", sizeof DIRECTORY "/log") != 0 ||
-            file[0] < '0' || file[0] > '9' || strcmp(file + 20, ".seg") != 0)
-            continue;
-        if (segment_holds(name->disk, first, first + count - 1))
+        if (name->disk && sim_is_segment(name->path) &&
+            segment_holds(name->disk, first, first + count - 1))
             return;
     }
     sim_fail(process->sim,

@@ -7,6 +7,18 @@
 #include "state.h"
 #include <store/spool.h>
 
+#define SIM_SPOOL_DIRECTORY SIM_MOUNT "/spool"
+#define SIM_DAMAGES_MAX 3u
+
+/* A record of which a bit was turned over. */
+struct sim_damage {
+    char path[64]; /* of its segment, that has this salt */
+    uint32_t salt;
+    uint64_t offset;
+    uint64_t first, last; /* the messages it holds */
+    bool there;           /* when the last start began */
+};
+
 /* A spool's threads. */
 enum sim_lane { SIM_LANE_LOG, SIM_LANE_STATE, SIM_LANE_READ, SIM_LANES };
 
@@ -15,8 +27,17 @@ struct sim_spool {
     struct sim_state_disk state;
     struct weir_spool *open; /* NULL while its process is down */
     bool ticking[SIM_LANES];
-    bool failed;  /* a request has ended with a failure in this life */
-    bool damaged; /* a bit of it was turned over */
+    bool failed; /* a request has ended with a failure in this life */
+    struct sim_damage damages[SIM_DAMAGES_MAX];
+    uint32_t damage_count;
 };
+
+/* damage.c */
+bool sim_is_segment(const char *path);
+/* While its process is down: perhaps. */
+void sim_damage_some(struct sim_process *process);
+/* Which damages a start will meet; and, when it has ended well, whether it said so. */
+void sim_damage_note(struct sim_process *process);
+void sim_damage_check(struct sim_process *process, const char *report);
 
 #endif
