@@ -69,6 +69,13 @@ static void ask_for_too_much(void)
     free(weir_zalloc(SIZE_MAX / 2, 3));
 }
 
+/* More than any machine has, and not too much to be asked for. */
+static void ask_for_what_is_not_there(void)
+{
+    volatile size_t bytes = SIZE_MAX / 4;
+    free(weir_alloc(bytes));
+}
+
 static void assert_a_falsehood(void)
 {
     WEIR_ASSERT(1 + 1 == 3);
@@ -77,6 +84,15 @@ static void assert_a_falsehood(void)
 static void impossible_sizes_end_the_process(void **state)
 {
     int status = status_of(ask_for_too_much);
+
+    (void)state;
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+static void no_memory_ends_the_process(void **state)
+{
+    int status = status_of(ask_for_what_is_not_there);
 
     (void)state;
     assert_true(WIFSIGNALED(status));
@@ -133,6 +149,7 @@ int main(void)
         cmocka_unit_test(copies_end_with_nul),
         cmocka_unit_test(zalloc_gives_zeros_and_nothing_is_null),
         cmocka_unit_test(impossible_sizes_end_the_process),
+        cmocka_unit_test(no_memory_ends_the_process),
         cmocka_unit_test(a_failed_assertion_ends_the_process),
         cmocka_unit_test(errors_gather_context),
         cmocka_unit_test(long_texts_are_cut),
