@@ -16,9 +16,9 @@ struct weir_submit;
 /* How one batch ended. */
 struct weir_submitted {
     uint64_t number;
-    void *arg;                         /* as given to weir_submit_send */
-    int status;                        /* 0, or WEIR_EREFUSED */
-    const struct weir_control *answer; /* OK; else REFUSED or ERROR. Valid during the call */
+    void *arg;                             /* as given to weir_submit_send */
+    int status;                            /* 0, or WEIR_EREFUSED */
+    const struct weir_control *answer;     /* OK; else REFUSED or ERROR. Valid during the call */
     const struct weir_bytes *index, *body; /* of what was refused, as it was sent; likewise */
 };
 
