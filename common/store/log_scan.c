@@ -1,7 +1,6 @@
 #include "log_scan.h"
 
 #include <base/alloc.h>
-#include <base/canary.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -87,8 +86,7 @@ enum weir_look weir_look_record(struct weir_window *window, uint64_t offset,
         return errno == 0 ? WEIR_LOOK_BAD_BODY : WEIR_LOOK_ERROR;
     crc = weir_record_header_crc(bytes, header->seed);
     crc = weir_crc32c(crc, bytes + WEIR_RECORD_HEADER_BYTES, size - WEIR_RECORD_HEADER_BYTES);
-    return crc == header->crc || WEIR_CANARY(TORN_RECORD_TAKEN) ? WEIR_LOOK_GOOD
-                                                                : WEIR_LOOK_BAD_BODY;
+    return crc == header->crc ? WEIR_LOOK_GOOD : WEIR_LOOK_BAD_BODY;
 }
 
 /* A record's magic number at the next possible place from `offset` on. */

@@ -132,8 +132,8 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
     job_tell(process,
              (struct weir_handled){.type = WEIR_HANDLED_STARTED, .job = number, .first = job->at});
     bool hangs = behaviour == SIM_HANG_ONCE && job->job.attempt == 1 && job->job.timeout_ms > 0;
-    int64_t delay =
-        hangs ? job->job.timeout_ms * WEIR_NS_PER_MS : sim_delay(sim, 20 * WEIR_NS_PER_MS);
+    int64_t delay = hangs ? job->job.timeout_ms * WEIR_NS_PER_MS
+                          : sim_delay(sim, process->slow ? WEIR_NS_PER_S : 20 * WEIR_NS_PER_MS);
     sim_at(sim, delay, process, message_end, NULL,
            number * 4 + (crashes ? 1 : 0) + (hangs ? 2 : 0));
 }

@@ -56,6 +56,7 @@ static void worker_make(struct sim *sim, uint32_t number, struct sim_process *si
     worker->concurrency = roll(sim, 1, 3);
     worker->prefetch = roll(sim, 0, 3) ? roll(sim, 1, 16) : roll(sim, 1, 2);
     worker->job_messages_max = roll(sim, 0, 1) ? 1 : 8;
+    worker->slow = sim->params.slow && roll(sim, 0, 2) == 0;
     uint32_t upstreams = relays > 0 ? roll(sim, 1, relays) : ventilators;
     for (uint32_t u = 0; u < upstreams; u++)
         sim_link_add(worker, WEIR_PORT_FROM + u,

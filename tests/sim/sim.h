@@ -141,6 +141,7 @@ struct sim_process {
     uint32_t beat_count;
     uint32_t group;
     uint32_t concurrency, prefetch, job_messages_max;
+    bool slow; /* its handlers take up to a second */
     struct sim_job *jobs;
     uint32_t running;
     /* producer */
