@@ -126,7 +126,7 @@ class Hosts:
 def each_link_is_cut(hosts):
     """Under load, one link after another, without a word to either side. Work goes on when it is whole again."""
     network = hosts.network
-    hosts.send(rate=300 / SLOW, seconds=6 * SLOW)
+    sender = hosts.send(rate=300 / SLOW, seconds=3600)
     wait_for("work to begin", lambda: hosts.ended() > 0)
     for host, other in (("producer", "intake"), ("intake", "north"), ("intake", "south"), ("north", "work1"),
                         ("south", "work2"), ("work1", "results"), ("work2", "results"), ("intake", "dlq")):
@@ -135,6 +135,7 @@ def each_link_is_cut(hosts):
         network.heal(host)
     before = hosts.ended()
     wait_for("work to go on", lambda: hosts.ended() > before)
+    sender.stop()
     hosts.settle()
 
 
