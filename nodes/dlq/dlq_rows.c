@@ -60,18 +60,17 @@ static char *filter_sql(enum weir_dlq_statement kind, const struct weir_dlq_filt
                          statements[kind][1]);
 }
 
-static void bind_named_text(sqlite3_stmt *statement, const char *name, const char *text)
+/* What cannot be bound would be NULL, which no letter equals. Both return SQLite's code. */
+static int bind_named_text(sqlite3_stmt *statement, const char *name, const char *text)
 {
     int at = sqlite3_bind_parameter_index(statement, name);
-    if (at > 0)
-        sqlite3_bind_text(statement, at, text, -1, SQLITE_TRANSIENT);
+    return at > 0 ? sqlite3_bind_text(statement, at, text, -1, SQLITE_TRANSIENT) : SQLITE_OK;
 }
 
-static void bind_named_number(sqlite3_stmt *statement, const char *name, int64_t number)
+static int bind_named_number(sqlite3_stmt *statement, const char *name, int64_t number)
 {
     int at = sqlite3_bind_parameter_index(statement, name);
-    if (at > 0)
-        sqlite3_bind_int64(statement, at, number);
+    return at > 0 ? sqlite3_bind_int64(statement, at, number) : SQLITE_OK;
 }
 
 int weir_dlq_select(struct weir_dlq_store *self, enum weir_dlq_statement kind,
@@ -87,17 +86,22 @@ int weir_dlq_select(struct weir_dlq_store *self, enum weir_dlq_statement kind,
     free(sql);
     if (status != 0)
         return status;
-    bind_named_number(*statement, ":after", filter->after_row);
-    bind_named_number(*statement, ":limit", filter->limit == 0 ? -1 : (int64_t)filter->limit);
-    bind_named_text(*statement, ":id", id);
-    bind_named_text(*statement, ":group", filter->group);
-    bind_named_number(*statement, ":death", filter->death);
-    bind_named_text(*statement, ":reason", weir_reason_name(filter->reason));
-    bind_named_text(*statement, ":topic", filter->topic);
-    bind_named_number(*statement, ":since", filter->since_ms);
-    bind_named_number(*statement, ":until", filter->until_ms);
-    bind_named_text(*statement, ":text", filter->text);
-    return 0;
+    if (bind_named_number(*statement, ":after", filter->after_row) == SQLITE_OK &&
+        bind_named_number(*statement, ":limit", filter->limit == 0 ? -1 : (int64_t)filter->limit) ==
+            SQLITE_OK &&
+        bind_named_text(*statement, ":id", id) == SQLITE_OK &&
+        bind_named_text(*statement, ":group", filter->group) == SQLITE_OK &&
+        bind_named_number(*statement, ":death", filter->death) == SQLITE_OK &&
+        bind_named_text(*statement, ":reason", weir_reason_name(filter->reason)) == SQLITE_OK &&
+        bind_named_text(*statement, ":topic", filter->topic) == SQLITE_OK &&
+        bind_named_number(*statement, ":since", filter->since_ms) == SQLITE_OK &&
+        bind_named_number(*statement, ":until", filter->until_ms) == SQLITE_OK &&
+        bind_named_text(*statement, ":text", filter->text) == SQLITE_OK)
+        return 0;
+    status = weir_hold_db_error(self->db, "picking dead letters", error);
+    sqlite3_finalize(*statement);
+    *statement = NULL;
+    return status;
 }
 
 static const char *column_text(sqlite3_stmt *statement, enum column column)

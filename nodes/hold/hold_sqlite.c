@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <hold/hold_sqlite.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,6 +237,7 @@ int weir_hold_db_open(const char *path, bool make, const struct weir_hold_schema
 {
     bool had_tables = false;
     *db = NULL;
+    json_set_alloc_funcs(weir_alloc, free); /* a part of a message that got lost would go unseen */
     if (!make && access(path, F_OK) != 0)
         return weir_error_set(error, WEIR_ENOTFOUND, "there is no %s at %s: %s", schema->what, path,
                               strerror(errno));

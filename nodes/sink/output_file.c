@@ -137,12 +137,15 @@ static int read_ledger(struct weir_output *self, struct tail *tail, struct weir_
     sqlite3_stmt *statement = NULL;
     int status =
         weir_hold_db_prepare(self->db, "SELECT length, tail, lines FROM output", &statement, error);
-    if (status == 0 && sqlite3_step(statement) != SQLITE_ROW)
+    int step = status == 0 ? sqlite3_step(statement) : SQLITE_ERROR;
+    if (status == 0 && step == SQLITE_DONE)
         status =
             weir_error_set(error, WEIR_EDAMAGED,
                            "the ledger %s does not say how far %s was written: restore it from "
                            "a copy",
                            self->db->path, name_of(self));
+    else if (status == 0 && step != SQLITE_ROW)
+        status = weir_hold_db_error(self->db, "reading how far was written", error);
     if (status == 0) {
         size_t tail_bytes = (size_t)sqlite3_column_bytes(statement, 1);
         self->length = (uint64_t)sqlite3_column_int64(statement, 0);

@@ -1,7 +1,11 @@
 /* weir: the command line. One file a command; this one finds it. */
 #include "command.h"
 
+#include <base/alloc.h>
+
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <weir.h>
 
@@ -40,6 +44,7 @@ int main(int argc, char **argv)
         printf("weir %d.%d.%d\n", WEIR_VERSION_MAJOR, WEIR_VERSION_MINOR, WEIR_VERSION_PATCH);
         return 0;
     }
+    json_set_alloc_funcs(weir_alloc, free); /* as everywhere: running out of memory ends us */
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(argv[1], commands[i]->name) == 0)
             return commands[i]->run(commands[i], argc - 1, argv + 1);

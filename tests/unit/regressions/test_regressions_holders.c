@@ -1,5 +1,6 @@
 /* Bugs found in what a sink and a collector keep, on their real files. */
 #include "held_fixture.h"
+#include "sqlite_memory.h"
 
 #include <base/alloc.h>
 #include <dlq/dlq_store.h>
@@ -125,11 +126,76 @@ static void no_room_at_the_start_is_a_full_disk(void **state)
     fixture_directory_destroy(&directory);
 }
 
+/* 3: where SQLite had no memory for a value of the filter, NULL stood in its place, which no letter
+ * equals: `weir dlq` then found nothing, purged nothing, and said that all was well. */
+static void a_filter_that_cannot_be_bound_is_an_error(void **state)
+{
+    char *directory = fixture_directory_new(), *path = fixture_path(directory, "letters");
+    const struct weir_dlq_filter filter = {.group = "email"};
+    struct weir_store_request request = request_of_one();
+    struct weir_dlq_store *letters;
+    uint32_t duplicates, errors = 0;
+    bool failed = true;
+
+    (void)state;
+    assert_int_equal(weir_dlq_store_open(path, true, &letters, NULL), 0);
+    assert_int_equal(weir_dlq_store_hold(letters, 4, &request, 1, &duplicates, NULL), 0);
+    weir_store_request_fini(&request);
+    for (uint64_t nth = 1; failed; nth++) {
+        uint64_t count = 0;
+        int status;
+
+        sqlite_memory_fail(nth, false);
+        status = weir_dlq_store_count(letters, &filter, &count, NULL);
+        failed = sqlite_memory_failed();
+        sqlite_memory_fail(0, false);
+        assert_int_equal(count, status == 0 ? 1 : 0);
+        errors += status != 0;
+    }
+    assert_true(errors > 0);
+    weir_dlq_store_destroy(&letters);
+    free(path);
+    fixture_directory_destroy(&directory);
+}
+
+/* 4: a ledger that could not be read, for want of memory or for the disk's error, was called
+ * damaged, and the operator was told to put an older copy in its place. */
+static void a_ledger_that_cannot_be_read_is_not_damaged(void **state)
+{
+    char *directory = fixture_directory_new(), *path = fixture_path(directory, "out");
+    char *ledger_path = fixture_path(directory, "ledger");
+    const struct weir_sink_config config = {.kind = WEIR_SINK_JSONL,
+                                            .path = path,
+                                            .ledger_path = ledger_path,
+                                            .stdout_fd = -1,
+                                            .tag = 4};
+    struct weir_sink *sink;
+    bool failed = true;
+
+    (void)state;
+    assert_int_equal(weir_sink_open(&config, &sink, NULL), 0);
+    weir_sink_destroy(&sink);
+    for (uint64_t nth = 1; failed; nth++) {
+        sqlite_memory_fail(nth, false);
+        assert_int_not_equal(weir_sink_open(&config, &sink, NULL), WEIR_EDAMAGED);
+        failed = sqlite_memory_failed();
+        sqlite_memory_fail(0, false);
+        weir_sink_destroy(&sink);
+    }
+    free(path);
+    free(ledger_path);
+    fixture_directory_destroy(&directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_start_makes_durable_what_it_reads),
         cmocka_unit_test(no_room_at_the_start_is_a_full_disk),
+        cmocka_unit_test(a_filter_that_cannot_be_bound_is_an_error),
+        cmocka_unit_test(a_ledger_that_cannot_be_read_is_not_damaged),
     };
+
+    sqlite_memory_use();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
