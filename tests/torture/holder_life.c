@@ -172,14 +172,14 @@ int holder_remove(struct holder *self, struct holder_truth *truth, uint32_t firs
     return status;
 }
 
-int holder_live(enum holder_kind kind, const char *directory, struct holder_truth *truth,
-                struct weir_error *error)
+int holder_live(enum holder_kind kind, const char *directory, uint32_t batches,
+                struct holder_truth *truth, struct weir_error *error)
 {
     struct holder holder;
     int status = 0;
 
     for (uint32_t life = 0; life < 2 && status == 0; life++) {
-        const uint32_t first = life * HOLDER_BATCHES / 2, last = first + HOLDER_BATCHES / 2 - 1;
+        const uint32_t first = life * batches / 2, last = first + batches / 2 - 1;
 
         status = holder_open(&holder, kind, directory);
         if (status != 0)

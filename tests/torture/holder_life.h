@@ -46,9 +46,9 @@ void holder_close(struct holder *self);
 int holder_hold(struct holder *self, struct holder_truth *truth, uint32_t first, uint32_t last);
 /* Remove every seventh message that is held, of these batches. Letters only. */
 int holder_remove(struct holder *self, struct holder_truth *truth, uint32_t first, uint32_t last);
-/* The whole of it, with a restart in the middle. */
-int holder_live(enum holder_kind kind, const char *directory, struct holder_truth *truth,
-                struct weir_error *error);
+/* So many batches, with a restart in the middle. */
+int holder_live(enum holder_kind kind, const char *directory, uint32_t batches,
+                struct holder_truth *truth, struct weir_error *error);
 /* Each message is there at most once, as it was; what was held and not removed is there. `all`: and
  * so is everything else that was not removed. Fails the test otherwise, saying `where`. */
 void holder_check(struct holder *self, const struct holder_truth *truth, bool all,

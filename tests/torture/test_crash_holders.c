@@ -98,7 +98,7 @@ static void ends_at_every_write(enum holder_kind kind)
     struct holder_truth truth = {0};
     struct weir_error error = {0};
     struct tape *tape = tape_record(crash.directory);
-    int status = holder_live(kind, crash.directory, &truth, &error);
+    int status = holder_live(kind, crash.directory, HOLDER_BATCHES, &truth, &error);
 
     tape_stop();
     assert_string_equal(error.text, "");

@@ -243,7 +243,7 @@ static bool fail_holder(struct torture *torture, enum holder_kind holder_kind, e
     tape_directory_clear(torture->directory);
     tape = tape_record(torture->directory);
     faults_set(kind, nth, way->times, way->number);
-    if (holder_live(holder_kind, torture->directory, &truth, &error) != 0) {
+    if (holder_live(holder_kind, torture->directory, HOLDER_BATCHES, &truth, &error) != 0) {
         torture->stops++;
         if (error.text[0] == '\0')
             fail_msg("%s: it stopped without a word", where);

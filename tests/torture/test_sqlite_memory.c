@@ -1,0 +1,474 @@
+/* SQLite gets no memory at its N-th request, for every N, once or from then on: while a spool's
+ * state is made, written, asked, loaded and closed, and while a sink and a collector work. Each
+ * call either gives what it always gives or says that it cannot; what was committed is there
+ * afterwards, and nothing is left behind. */
+#include "holder_life.h"
+#include "sqlite_memory.h"
+#include "state_dump.h"
+#include "tape.h"
+
+#include <base/alloc.h>
+#include <store/state.h>
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#ifdef __SANITIZE_ADDRESS__
+#define EVERY 7u /* allocations */
+#define HOLDERS_EVERY 29u
+#else
+#define EVERY 1u
+#define HOLDERS_EVERY 5u
+#endif
+#define TAG 7u
+#define TRANSACTIONS 4u
+#define QUERIES 5u
+#define LARGE_BYTES 9000u /* goes onto overflow pages */
+
+/* ---- the state's work ---- */
+
+struct expected {
+    char *loaded[TRANSACTIONS + 1]; /* after so many transactions */
+    char *asked[QUERIES];           /* after all of them */
+};
+
+static struct weir_op group_op(uint32_t number, enum weir_order order)
+{
+    struct weir_op op = {.type = WEIR_OP_GROUP_PUT};
+
+    op.group = weir_zalloc(1, sizeof *op.group);
+    op.group->number = number;
+    op.group->policy = weir_group_policy_default();
+    snprintf(op.group->policy.name, sizeof op.group->policy.name, "group-%u", number);
+    op.group->policy.order = order;
+    op.group->policy.topic_count = 2;
+    snprintf(op.group->policy.topics[0], sizeof op.group->policy.topics[0], "user.%u", number);
+    snprintf(op.group->policy.topics[1], sizeof op.group->policy.topics[1], "order.*");
+    op.group->start = 1;
+    op.group->low = op.group->next = 5;
+    op.group->ended.known_from = 2;
+    op.group->ended.count = 1;
+    op.group->ended.at[0] = (struct weir_ended_range){2, 3, WEIR_FATE_DROPPED};
+    return op;
+}
+
+static struct weir_op row_op(uint32_t group, uint64_t sequence, enum weir_row_state state,
+                             bool payload)
+{
+    struct weir_op op = {.type = WEIR_OP_ROW_PUT};
+    char large[LARGE_BYTES];
+
+    op.row = weir_zalloc(1, sizeof *op.row);
+    *op.row = (struct weir_row){.group = group,
+                                .sequence = sequence,
+                                .state = state,
+                                .time_ms = 1234,
+                                .due_ms = 100 + (int64_t)sequence,
+                                .attempt = 2,
+                                .key_hash = 77 + sequence,
+                                .incarnation = 9,
+                                .delivery = sequence,
+                                .deadline_ms = 98765,
+                                .history = weir_bytes_copy("user.1", 6)};
+    if (payload) {
+        memset(large, 'a' + (int)(sequence % 26), sizeof large);
+        op.row->header = weir_bytes_copy("head", 4);
+        op.row->index_entry = weir_bytes_copy("entry", 5);
+        op.row->body = weir_bytes_copy(large, sizeof large);
+    }
+    return op;
+}
+
+static struct weir_op chunk_op(uint32_t group, uint64_t chunk)
+{
+    struct weir_op op = {.type = WEIR_OP_CHUNK_PUT, .number = group, .chunk = chunk};
+
+    op.bits = weir_alloc(WEIR_CHUNK_BYTES);
+    memset(op.bits, 0x5a + (int)chunk, WEIR_CHUNK_BYTES);
+    return op;
+}
+
+static struct weir_op producer_op(uint8_t id)
+{
+    struct weir_op op = {.type = WEIR_OP_PRODUCER_PUT};
+
+    op.producer = weir_zalloc(1, sizeof *op.producer);
+    memset(op.producer->id, id, sizeof op.producer->id);
+    op.producer->number = 40 + id;
+    op.producer->time_ms = 100 * id;
+    op.producer->answer_count = 2;
+    op.producer->answers[0] = (struct weir_producer_answer){1, 1, 1, 10};
+    op.producer->answers[1] = (struct weir_producer_answer){2, 2, 3, 20};
+    return op;
+}
+
+static struct weir_op idem_op(uint64_t sequence)
+{
+    struct weir_op op = {.type = WEIR_OP_IDEM_PUT};
+
+    op.idem.sequence = sequence;
+    op.idem.time_ms = 5;
+    memset(op.idem.hash, (int)sequence, sizeof op.idem.hash);
+    return op;
+}
+
+/* The operations of one transaction; all kinds of them occur. */
+static uint32_t transaction(uint32_t number, struct weir_op *ops)
+{
+    uint32_t count = 0;
+
+    switch (number) {
+    case 1:
+        ops[count++] = group_op(1, WEIR_ORDER_NONE);
+        ops[count++] = group_op(2, WEIR_ORDER_KEY);
+        ops[count++] = row_op(1, 10, WEIR_ROW_DEFERRED, true);
+        ops[count++] = row_op(2, 10, WEIR_ROW_DEFERRED, false);
+        ops[count++] = row_op(WEIR_GROUP_LATER, 11, WEIR_ROW_DEFERRED, true);
+        ops[count++] = row_op(1, 12, WEIR_ROW_LEASED, false);
+        ops[count++] = row_op(2, 13, WEIR_ROW_PARKED, false);
+        ops[count++] = row_op(1, 14, WEIR_ROW_DYING, true);
+        ops[count++] = chunk_op(1, 0);
+        ops[count++] = chunk_op(1, 1);
+        ops[count++] = producer_op(1);
+        ops[count++] = producer_op(2);
+        break;
+    case 2:
+        ops[count++] = row_op(1, 12, WEIR_ROW_DEFERRED, false);
+        ops[count] = row_op(1, 12, WEIR_ROW_DEFERRED, true);
+        ops[count++].type = WEIR_OP_ROW_COPY;
+        ops[count++] = idem_op(10);
+        ops[count++] = idem_op(11);
+        ops[count] = group_op(3, WEIR_ORDER_NONE);
+        ops[count].group->policy.topic_count = 1;
+        snprintf(ops[count].group->policy.topics[0], sizeof ops[count].group->policy.topics[0],
+                 "user.*");
+        count++;
+        ops[count] = group_op(3, WEIR_ORDER_NONE);
+        snprintf(ops[count].group->policy.topics[0], sizeof ops[count].group->policy.topics[0],
+                 "user.*");
+        ops[count].sequence = 20;
+        ops[count++].type = WEIR_OP_INHERIT;
+        break;
+    case 3:
+        ops[count++] = row_op(1, 14, WEIR_ROW_DEAD, false);
+        ops[count++] = row_op(1, 15, WEIR_ROW_DEAD, false);
+        ops[count++] = (struct weir_op){.type = WEIR_OP_TOMBSTONE_TRIM, .number = 1, .count = 1};
+        ops[count++] = (struct weir_op){.type = WEIR_OP_CHUNK_TRIM, .number = 1, .chunk = 1};
+        ops[count++] = (struct weir_op){.type = WEIR_OP_IDEM_TRIM, .sequence = 11};
+        ops[count++] = (struct weir_op){.type = WEIR_OP_PRODUCER_TRIM, .time_ms = 150};
+        break;
+    default:
+        ops[count++] = row_op(2, 16, WEIR_ROW_DYING, true);
+        ops[count++] = (struct weir_op){.type = WEIR_OP_ROW_DROP, .number = 1, .sequence = 10};
+        ops[count++] = (struct weir_op){.type = WEIR_OP_GROUP_DROP, .number = 3};
+        break;
+    }
+    ops[count++] = (struct weir_op){.type = WEIR_OP_ABSORBED, .sequence = 10 * number};
+    return count;
+}
+
+static int apply(struct weir_state *state, uint32_t number, struct weir_error *error)
+{
+    struct weir_op *ops = weir_zalloc(16, sizeof *ops);
+    uint32_t count = transaction(number, ops);
+    struct weir_store_result result = {0};
+    int status = weir_state_begin(state, error);
+
+    if (status == 0)
+        status = weir_state_apply(state, ops, count, &result, error);
+    if (status == 0)
+        status = weir_state_commit(state, error);
+    weir_store_result_fini(&result);
+    weir_ops_destroy(ops, count);
+    return status;
+}
+
+static const struct weir_store_request queries[QUERIES] = {
+    {.query = WEIR_QUERY_DUE, .number = 1, .time_ms = 1000, .count = 10},
+    {.query = WEIR_QUERY_DYING, .time_ms = 1000, .count = 10},
+    {.query = WEIR_QUERY_MESSAGE, .sequence = 12, .count = 10},
+    {.query = WEIR_QUERY_UNCOPIED, .sequence = 100, .count = 10},
+    {.query = WEIR_QUERY_LIST, .number = 1, .state = WEIR_ROW_DEAD, .count = 10},
+};
+
+/* Ask; what is said must be what is always said. */
+static int ask(struct weir_state *state, uint32_t at, const char *expected, char **said,
+               struct weir_error *error)
+{
+    struct weir_store_result result = {0};
+    int status = weir_state_query(state, &queries[at], &result, error);
+    char *text = dump_rows(&result);
+
+    weir_store_result_fini(&result);
+    if (status == 0 && expected != NULL)
+        assert_string_equal(text, expected);
+    if (said != NULL)
+        *said = text;
+    else
+        free(text);
+    return status;
+}
+
+static int load(const char *directory, const struct expected *expected, uint32_t transactions,
+                char **said, struct weir_error *error)
+{
+    struct weir_recovered *recovered = weir_zalloc(1, sizeof *recovered);
+    struct weir_state *state = NULL;
+    int status = weir_state_open(directory, TAG, 0, &state, error);
+
+    if (status == 0)
+        status = weir_state_load(state, recovered, error);
+    if (status == 0) {
+        char *text = dump_recovered(recovered);
+
+        if (expected != NULL)
+            assert_string_equal(text, expected->loaded[transactions]);
+        if (said != NULL)
+            *said = text;
+        else
+            free(text);
+    }
+    weir_recovered_destroy(&recovered);
+    weir_state_close(&state);
+    return status;
+}
+
+/* All of it. Stops at the first failure, as a spool does; *committed says how far it came. */
+static int work(const char *directory, const struct expected *expected, uint32_t *committed,
+                struct weir_error *error)
+{
+    struct weir_state *state = NULL;
+    int status = weir_state_open(directory, TAG, 0, &state, error);
+
+    *committed = 0;
+    while (status == 0 && *committed < TRANSACTIONS) {
+        status = apply(state, *committed + 1, error);
+        *committed += status == 0;
+    }
+    for (uint32_t i = 0; i < QUERIES && status == 0; i++)
+        status = ask(state, i, expected->asked[i], NULL, error);
+    weir_state_close(&state);
+    return status == 0 ? load(directory, expected, TRANSACTIONS, NULL, error) : status;
+}
+
+static void learn_expected(const char *directory, struct expected *expected)
+{
+    struct weir_error error = {0};
+
+    assert_int_equal(load(directory, NULL, 0, &expected->loaded[0], &error), 0);
+    for (uint32_t i = 1; i <= TRANSACTIONS; i++) {
+        struct weir_state *state;
+
+        assert_int_equal(weir_state_open(directory, TAG, 0, &state, &error), 0);
+        assert_int_equal(apply(state, i, &error), 0);
+        for (uint32_t at = 0; at < QUERIES && i == TRANSACTIONS; at++)
+            assert_int_equal(ask(state, at, NULL, &expected->asked[at], &error), 0);
+        weir_state_close(&state);
+        assert_int_equal(load(directory, NULL, i, &expected->loaded[i], &error), 0);
+    }
+    assert_non_null(strstr(expected->asked[0], "row 1 12"));
+    assert_non_null(strstr(expected->loaded[2], "group 3 group-3"));
+}
+
+/* What failed is said; and want of memory is not said to be a full disk or a damaged file. */
+static void assert_failed_well(int status, const struct weir_error *error, uint64_t nth)
+{
+    if (status == 0)
+        return;
+    if (status != WEIR_EIO || error->code != status || error->text[0] == '\0')
+        fail_msg("allocation %llu fails, and what is said of it is %d, \"%s\"",
+                 (unsigned long long)nth, status, error->text);
+}
+
+/* Is what is there what was committed? A commit that failed may have happened all the same. */
+static void check_state(const char *directory, const struct expected *expected, uint32_t committed,
+                        uint64_t nth)
+{
+    struct weir_error error = {0};
+    char *text = NULL;
+
+    if (load(directory, NULL, 0, &text, &error) != 0)
+        fail_msg("allocation %llu failed, and the state does not open: %s", (unsigned long long)nth,
+                 error.text);
+    if (strcmp(text, expected->loaded[committed]) != 0 &&
+        (committed == TRANSACTIONS || strcmp(text, expected->loaded[committed + 1]) != 0))
+        fail_msg("allocation %llu failed, and after %u transactions the state is\n%s",
+                 (unsigned long long)nth, committed, text);
+    free(text);
+}
+
+static void test_state(void **state)
+{
+    char *directory = tape_directory_new();
+    struct expected expected = {0};
+    sqlite3_int64 used;
+    uint64_t runs = 0, nth[2];
+
+    (void)state;
+    learn_expected(directory, &expected);
+    used = sqlite3_memory_used();
+    for (uint32_t for_good = 0; for_good < 2; for_good++) {
+        bool failed = true;
+
+        for (nth[for_good] = 1; failed; nth[for_good] += for_good ? 5 * EVERY : EVERY) {
+            struct weir_error error = {0};
+            uint32_t committed;
+            int status;
+
+            tape_directory_clear(directory);
+            sqlite_memory_fail(nth[for_good], for_good != 0);
+            status = work(directory, &expected, &committed, &error);
+            failed = sqlite_memory_failed();
+            sqlite_memory_fail(0, false);
+            runs++;
+            assert_failed_well(status, &error, nth[for_good]);
+            assert_true(status != 0 || committed == TRANSACTIONS);
+            if (sqlite3_memory_used() != used)
+                fail_msg("allocation %llu failed, and %lld bytes are left behind",
+                         (unsigned long long)nth[for_good],
+                         (long long)(sqlite3_memory_used() - used));
+            if (status != 0) /* else its last load has looked already */
+                check_state(directory, &expected, committed, nth[for_good]);
+        }
+    }
+    print_message("%llu allocations%s, and from some on for good: %llu runs\n",
+                  (unsigned long long)nth[0], EVERY > 1 ? " (some left out)" : "",
+                  (unsigned long long)runs);
+    for (uint32_t i = 0; i <= TRANSACTIONS; i++)
+        free(expected.loaded[i]);
+    for (uint32_t i = 0; i < QUERIES; i++)
+        free(expected.asked[i]);
+    tape_directory_destroy(&directory);
+}
+
+/* ---- sink and collector ---- */
+
+#define BATCHES 6u
+
+static void starve_holder(enum holder_kind kind)
+{
+    char *directory = tape_directory_new();
+    const sqlite3_int64 used = sqlite3_memory_used();
+    bool failed = true;
+    uint64_t nth;
+
+    for (nth = 1; failed; nth += HOLDERS_EVERY) {
+        struct holder_truth truth = {0};
+        struct weir_error error = {0};
+        struct holder holder;
+        char where[48];
+        int status;
+
+        snprintf(where, sizeof where, "allocation %llu fails", (unsigned long long)nth);
+        tape_directory_clear(directory);
+        sqlite_memory_fail(nth, nth / HOLDERS_EVERY % 4 == 0);
+        status = holder_live(kind, directory, BATCHES, &truth, &error);
+        failed = sqlite_memory_failed();
+        sqlite_memory_fail(0, false);
+        assert_failed_well(status, &error, nth);
+        assert_true(status != 0 || truth.held[BATCHES - 1]);
+        if (sqlite3_memory_used() != used)
+            fail_msg("%s: %lld bytes are left behind", where,
+                     (long long)(sqlite3_memory_used() - used));
+        if (holder_open(&holder, kind, directory) != 0)
+            fail_msg("%s: afterwards it does not open: %s", where, holder.error.text);
+        holder_check(&holder, &truth, false, where);
+        holder_close(&holder);
+    }
+    print_message("%llu allocations%s\n", (unsigned long long)nth,
+                  HOLDERS_EVERY > 1 ? " (some left out)" : "");
+    tape_directory_destroy(&directory);
+}
+
+static void test_sink_of_lines(void **state)
+{
+    (void)state;
+    starve_holder(HOLDER_LINES);
+}
+
+static void test_sink_of_rows(void **state)
+{
+    (void)state;
+    starve_holder(HOLDER_ROWS);
+}
+
+static void test_collector(void **state)
+{
+    (void)state;
+    starve_holder(HOLDER_LETTERS);
+}
+
+/* ---- dead letters, picked by what they are ---- */
+
+static bool count_one(void *arg, const struct weir_dead_letter *letter)
+{
+    *(uint64_t *)arg += letter->payload_bytes > 0;
+    return true;
+}
+
+/* Count, list and purge one group's letters: as many as there are, or an error. */
+static int pick(struct holder *holder, uint64_t expected, struct weir_error *error)
+{
+    const struct weir_dlq_filter filter = {
+        .group = "email", .topic = "user.*", .text = "result", .until_ms = INT64_MAX};
+    uint64_t count = 0, listed = 0;
+    int status = weir_dlq_store_count(holder->letters, &filter, &count, error);
+
+    if (status == 0)
+        assert_int_equal(count, expected);
+    if (status == 0)
+        status = weir_dlq_store_list(holder->letters, &filter, count_one, &listed, error);
+    if (status == 0)
+        assert_int_equal(listed, expected);
+    if (status == 0)
+        status = weir_dlq_store_purge(holder->letters, &filter, &count, error);
+    if (status == 0)
+        assert_int_equal(count, expected);
+    return status;
+}
+
+static void test_picking_letters(void **state)
+{
+    char *directory = tape_directory_new();
+    bool failed = true;
+    uint64_t nth;
+
+    (void)state;
+    for (nth = 1; failed; nth += EVERY) {
+        struct holder_truth truth = {0};
+        struct weir_error error = {0};
+        struct holder holder;
+        int status;
+
+        tape_directory_clear(directory);
+        assert_int_equal(holder_open(&holder, HOLDER_LETTERS, directory), 0);
+        assert_int_equal(holder_hold(&holder, &truth, 0, 1), 0);
+        sqlite_memory_fail(nth, nth % 4 == 0);
+        status = pick(&holder, HOLDER_PER_BATCH, &error);
+        failed = sqlite_memory_failed();
+        sqlite_memory_fail(0, false);
+        assert_failed_well(status, &error, nth);
+        holder_close(&holder);
+    }
+    print_message("%llu allocations%s\n", (unsigned long long)nth,
+                  EVERY > 1 ? " (some left out)" : "");
+    tape_directory_destroy(&directory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_picking_letters), cmocka_unit_test(test_sink_of_lines),
+        cmocka_unit_test(test_sink_of_rows),    cmocka_unit_test(test_collector),
+        cmocka_unit_test(test_state),
+    };
+
+    sqlite_memory_use();
+    return cmocka_run_group_tests_name("SQLite without memory", tests, NULL, NULL);
+}
