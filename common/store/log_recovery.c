@@ -211,7 +211,7 @@ static int judge(struct recovery *recovery, uint64_t limit, const struct bad_pla
         char *kept;
         int status;
 
-        if (bad->after >= certified) {
+        if (bad->after >= certified || WEIR_CANARY(DAMAGE_CUT_OFF)) {
             *cut = bad;
             return 0;
         }
