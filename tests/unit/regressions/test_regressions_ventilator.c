@@ -405,6 +405,61 @@ static void nothing_is_taken_before_new_groups_are_durable(void **state)
     assert_int_equal(deliver->control.slices[0].sequence, sequence);
 }
 
+/* 7: the collector's connection stood before the log had been read, and that was told to nobody who
+ * would remember: dead letters stayed where they were until it broke and came again. */
+static void a_link_that_comes_early_is_used(void **state)
+{
+    struct world *self = *state;
+    const struct weir_batch_header header = {0};
+    start(self);
+    plain(self, WEIR_EVENT_LINK_UP, WEIR_PORT_TO);
+    settle(self);
+    put(self, producer_id, &header, 1, &plain_message, 0);
+    settle(self);
+    worker_comes(self);
+    settle(self);
+    const struct said *deliver = script_find(self->script, WEIR_VERB_DELIVER);
+    assert_non_null(deliver);
+    ack(self, &deliver->control, WEIR_REJECT);
+    for (int i = 0; i < 10; i++)
+        pass_ms(self, 100);
+    const struct said *letter = script_find(self->script, WEIR_VERB_PUT);
+    assert_non_null(letter);
+    assert_int_equal(letter->port, WEIR_PORT_TO);
+}
+
+/* 8: the state could not be read, and that was noted in the log as if it were one damaged place:
+ * what had been asked for was never asked for again. Nobody can rely on such a state: the process
+ * ends. */
+static void a_state_that_cannot_be_read_ends_it(void **state)
+{
+    struct world *self = *state;
+    const struct weir_batch_header header = {.delay_ms = 1000};
+    start(self);
+    settle(self);
+    put(self, producer_id, &header, 1, &plain_message, 0);
+    for (int i = 0; i < 5; i++)
+        pass_ms(self, 100);
+    for (int i = 0; i < 20 && !has_asked(self, WEIR_STORE_QUERY); i++) {
+        script_pass_ms(self->script, 100);
+        plain(self, WEIR_EVENT_TIMER, 0);
+        if (!has_asked(self, WEIR_STORE_QUERY))
+            settle(self);
+    }
+    struct weir_store_request *request = &self->script->requests[self->handed];
+    while (request->kind != WEIR_STORE_QUERY)
+        request++;
+    struct weir_store_result result = {
+        .id = request->id, .kind = WEIR_STORE_QUERY, .status = WEIR_EIO};
+    weir_error_set(&result.error, WEIR_EIO, "state.db: disk I/O error");
+    struct weir_event event = script_event(self->script, WEIR_EVENT_STORED, 0, 0);
+    event.result = &result;
+    assert_int_equal(self->script->stopped, -1);
+    weir_role_step(self->role, &event);
+    assert_true(self->script->stopped > 0);
+    assert_non_null(strstr(self->script->log, "state.db: disk I/O error"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +472,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(nothing_is_taken_before_new_groups_are_durable, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_link_that_comes_early_is_used, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_state_that_cannot_be_read_ends_it, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

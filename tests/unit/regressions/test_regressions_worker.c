@@ -169,9 +169,37 @@ static void an_echo_may_come_another_way(void **state)
     assert_int_equal(self->script->killed_count, 1);
 }
 
+/* 5: the search for the next message of an ordered group ends after so many that wait. It ended for
+ * one lot only, and in the lots behind it went on, past the end of the list of blocked keys. */
+static void the_window_of_a_search_holds_over_all_lots(void **state)
+{
+    struct worker *self = *state;
+    enum { WINDOW = 256 };
+    static const char *same[WINDOW + 2];
+    static const char *const other[] = {"b"};
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++)
+        same[i] = "a";
+    self->config.concurrency = 2;
+    self->config.job_messages_max = 1;
+    self->config.prefetch = 2 * WINDOW;
+    worker_up(self);
+    worker_deliver(self, &(struct delivered){
+                             .delivery = 1, .count = WINDOW + 2, .keys = same, .ordered = true});
+    worker_deliver(self,
+                   &(struct delivered){.delivery = 2, .count = 1, .keys = other, .ordered = true});
+    assert_int_equal(self->script->job_count, 1);
+    worker_job_is(self, 0, WEIR_DONE); /* one fewer ahead of it: the next look comes further */
+    assert_int_equal(self->script->job_count, 2);
+    worker_job_is(self, 1, WEIR_DONE);
+    assert_int_equal(worker_job(self, 2)->sequence, 1002);
+    assert_int_equal(worker_job(self, 3)->sequence, 2000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_window_of_a_search_holds_over_all_lots, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_delay_beyond_all_bounds_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(ready_names_what_came_by_that_way, setup, teardown),
         cmocka_unit_test_setup_teardown(who_has_waited_for_long_is_lent_to, setup, teardown),
