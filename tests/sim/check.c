@@ -250,12 +250,19 @@ static void check_dropped(struct sim *sim, uint32_t group)
                  (unsigned long long)dropped, (unsigned long long)missing);
 }
 
+static void check_process(struct sim_process *process)
+{
+    sim_check_stale(process);
+    sim_check_answers(process);
+    sim_check_totals(process);
+}
+
 void sim_check_end(struct sim *sim)
 {
     for (uint32_t g = 0; g < sim->group_count; g++)
         check_dropped(sim, g);
     for (uint32_t i = 0; i < sim->process_count; i++)
-        sim_check_stale(&sim->processes[i]);
+        check_process(&sim->processes[i]);
     for (uint32_t i = 0; i < sim->message_count; i++) {
         if (!sim->messages[i].confirmed)
             sim_fail(sim, SIM_CHECK_DRAIN, "message %u was never confirmed", i);

@@ -8,8 +8,9 @@
 struct sim_job {
     struct sim_job *next;
     struct weir_job job;
-    uint32_t at;   /* the message in work */
-    size_t offset; /* of its body */
+    uint32_t at;       /* the message in work */
+    size_t offset;     /* of its body */
+    uint32_t handling; /* the number of the message in work, and one; 0: none */
     bool killed, over;
     uint64_t tried;  /* as it was of the message in work before this start */
     uint32_t starts; /* likewise, with this one */
@@ -79,7 +80,6 @@ static void job_end(struct sim_process *process, struct sim_job *job)
     job_tell(process, (struct weir_handled){.type = WEIR_HANDLED_END, .job = id});
 }
 
-static void message_start(struct sim *sim, struct sim_process *process, void *arg, uint64_t number);
 static void message_end(struct sim *sim, struct sim_process *process, void *arg, uint64_t number);
 
 static struct sim_message *job_message(struct sim_process *process, struct sim_job *job,
@@ -100,6 +100,51 @@ static struct sim_message *job_message(struct sim_process *process, struct sim_j
     return message;
 }
 
+static bool handles(const struct sim_process *process, const struct sim_message *message)
+{
+    for (const struct sim_job *job = process->jobs; job; job = job->next)
+        if (job->handling == message->number + 1 && !job->killed &&
+            weir_job_lease_deadline(job->job.lease) > sim_now(process).mono_ns)
+            return true;
+    return false;
+}
+
+/* Has anything happened since then, but the loss of routers, that may be a reason to run a job of
+ * this worker anew? */
+static bool disturbed(struct sim *sim, const struct sim_process *worker, uint32_t stream,
+                      int64_t since_ns)
+{
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        const struct sim_process *process = &sim->processes[i];
+        const bool concerned = process == worker || process->kind == SIM_RELAY ||
+                               (process->kind == SIM_VENTILATOR && process->index == stream);
+        if (concerned && process->disturbed_ns >= since_ns)
+            return true;
+    }
+    return false;
+}
+
+/* Invariants 6 and 7: nobody else runs it, under a lease that lives, unless something was lost. */
+static void check_alone(struct sim_process *process, const struct sim_message *message)
+{
+    struct sim *sim = process->sim;
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        const struct sim_process *other = &sim->processes[i];
+        if (other == process || other->kind != SIM_WORKER || other->group != process->group ||
+            !handles(other, message))
+            continue;
+        const int64_t mine_ns = sim_held_since(process, message);
+        int64_t since_ns = sim_held_since(other, message);
+        if (mine_ns >= 0 && mine_ns < since_ns) /* it may have been long on its way */
+            since_ns = mine_ns;
+        if (since_ns < 0 || disturbed(sim, other, message->stream, since_ns))
+            continue;
+        sim_fail(sim, sim->router_died_ns >= since_ns ? SIM_CHECK_ROUTER : SIM_CHECK_ONE_LEASE,
+                 "%s starts message %u, which %s has run since %.6f", process->name,
+                 message->number, other->name, (double)since_ns / 1e9);
+    }
+}
+
 static void message_start(struct sim *sim, struct sim_process *process, void *arg, uint64_t number)
 {
     (void)arg;
@@ -117,6 +162,8 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
         return;
     sim_check_lease(process, message);
     sim_check_start(sim, process->group, message, &job->job, job->at);
+    check_alone(process, message);
+    job->handling = message->number + 1;
     sim_count(sim, SIM_COUNT_STARTS);
     if (message->in[process->group].starts++ > 0)
         sim_count(sim, SIM_COUNT_REPEATS);
@@ -192,6 +239,7 @@ static void message_end(struct sim *sim, struct sim_process *process, void *arg,
     struct sim_message *message = job_message(process, job, &view);
     if (!message)
         return;
+    job->handling = 0;
     struct weir_job_outcome *outcome = weir_zalloc(1, sizeof *outcome);
     *outcome = outcome_of(sim, process, message, &job->job, &view, (number & 2) != 0);
     outcome->first = job->at;

@@ -12,7 +12,7 @@ struct sim_lease {
         uint64_t incarnation, delivery;
     } name;
     struct sim_process *ventilator;
-    int64_t lease_ns;
+    int64_t lease_ns, given_ns;
     uint32_t count;  /* indexes */
     uint64_t *acked; /* of each: in which life of its ventilator, last; 0: in none */
 };
@@ -52,6 +52,7 @@ void sim_lease_given(struct sim_process *process, const struct weir_control *con
     lease->name.incarnation = control->incarnation;
     lease->name.delivery = control->delivery;
     lease->ventilator = process;
+    lease->given_ns = sim->now_ns;
     lease->lease_ns = (int64_t)control->lease_ms * WEIR_NS_PER_MS;
     lease->count = last->index + last->count;
     lease->acked = weir_zalloc(lease->count, sizeof *lease->acked);
@@ -65,11 +66,13 @@ struct sim_held {
     struct sim_lease *lease;
     uint32_t index;
     int64_t until_ns; /* 0: it was said to be lost */
-    uint64_t named;   /* in which of its beats, last */
+    int64_t since_ns;
+    const struct sim_link *link; /* by which it came; NULL: it is acked */
+    uint64_t named;              /* in which of its beats, last */
 };
 
 /* From now on the worker has these messages under this lease. */
-static void held(struct sim_process *process, struct sim_lease *lease,
+static void held(struct sim_process *process, const struct sim_link *link, struct sim_lease *lease,
                  const struct weir_bytes *frames, const struct weir_slice_info *slice)
 {
     struct sim *sim = process->sim;
@@ -97,27 +100,32 @@ static void held(struct sim_process *process, struct sim_lease *lease,
         process->held[message->number] =
             (struct sim_held){.lease = lease,
                               .index = slice->index + i,
+                              .link = link,
+                              .since_ns = sim->now_ns,
                               .until_ns = sim_now(process).mono_ns + lease->lease_ns};
     }
 }
 
-static void delivered(struct sim_process *process, const struct weir_control *control,
-                      const struct weir_frames *frames)
+static void delivered(struct sim_process *process, const struct sim_link *link,
+                      const struct weir_control *control, const struct weir_frames *frames)
 {
     struct sim_lease *lease = find(process->sim, control->incarnation, control->delivery);
     for (uint32_t i = 0; lease && i < control->slice_count && 3 * i + 3 < frames->count; i++)
-        held(process, lease, &frames->at[3 * i + 1], &control->slices[i]);
+        held(process, link, lease, &frames->at[3 * i + 1], &control->slices[i]);
+}
+
+static bool is_in(const struct weir_lease_ref *ref, const struct sim_held *held)
+{
+    return ref->incarnation == held->lease->name.incarnation &&
+           ref->delivery == held->lease->name.delivery && held->index >= ref->first &&
+           held->index - ref->first < ref->count;
 }
 
 static bool names(const struct weir_control *control, const struct sim_held *held)
 {
-    for (uint32_t i = 0; i < control->lease_count; i++) {
-        const struct weir_lease_ref *ref = &control->leases[i];
-        if (ref->incarnation == held->lease->name.incarnation &&
-            ref->delivery == held->lease->name.delivery && held->index >= ref->first &&
-            held->index - ref->first < ref->count)
+    for (uint32_t i = 0; i < control->lease_count; i++)
+        if (is_in(&control->leases[i], held))
             return true;
-    }
     return false;
 }
 
@@ -165,19 +173,24 @@ static void acked(struct sim_process *process, const struct weir_control *contro
     }
 }
 
-void sim_overhear(struct sim_process *to, const struct weir_frames *frames)
+void sim_overhear(struct sim_process *to, struct sim_link *link, const struct weir_frames *frames)
 {
     struct weir_control control;
-    if (!to->role || (to->kind != SIM_WORKER && to->kind != SIM_VENTILATOR) || frames->count == 0 ||
-        weir_control_decode(&frames->at[0], &control, NULL) != 0)
+    if (!to->role || frames->count == 0 || weir_control_decode(&frames->at[0], &control, NULL) != 0)
         return;
     if (to->kind == SIM_WORKER && control.verb == WEIR_VERB_DELIVER)
-        delivered(to, &control, frames);
+        delivered(to, link, &control, frames);
+    if (to == link->server)
+        sim_credit_arrives(link, &control);
+    else if (control.verb == WEIR_VERB_DELIVER)
+        sim_credit_landed(link, &control);
     if (to->kind == SIM_WORKER && control.verb == WEIR_VERB_HEARTBEAT &&
         WEIR_HAS(&control, INCARNATION))
         echoed(to, &control);
-    if (to->kind == SIM_VENTILATOR && control.verb == WEIR_VERB_ACK)
+    if (to->kind == SIM_VENTILATOR && control.verb == WEIR_VERB_ACK) {
         acked(to, &control);
+        sim_ack_note(to, &frames->at[0]);
+    }
     weir_control_fini(&control);
 }
 
@@ -188,6 +201,10 @@ void sim_overhear_worker(struct sim_process *process, const struct weir_frames *
         return;
     if (control.verb == WEIR_VERB_HEARTBEAT)
         beaten(process, &control);
+    for (uint32_t a = 0; control.verb == WEIR_VERB_ACK && a < control.ack_count; a++)
+        for (uint32_t i = 0; i < process->held_count; i++)
+            if (process->held[i].link && is_in(&control.acks[a].lease, &process->held[i]))
+                process->held[i].link = NULL;
     weir_control_fini(&control);
 }
 
@@ -205,6 +222,27 @@ void sim_check_lease(struct sim_process *process, const struct sim_message *mess
                  (unsigned long long)held->lease->name.incarnation,
                  (unsigned long long)held->lease->name.delivery,
                  held->until_ns == 0 ? "which was lost" : "which has ended");
+}
+
+bool sim_holds_from(const struct sim_process *process, const struct sim_link *link)
+{
+    const int64_t now_ns = sim_now(process).mono_ns;
+    for (uint32_t i = 0; i < process->held_count; i++) {
+        const struct sim_held *held = &process->held[i];
+        /* near its end the server may have taken it back already */
+        if (held->link == link && held->until_ns > now_ns + held->lease->lease_ns / 4 &&
+            process->sim->now_ns - held->since_ns < held->lease->lease_ns / 2)
+            return true;
+    }
+    return false;
+}
+
+int64_t sim_held_since(const struct sim_process *process, const struct sim_message *message)
+{
+    const struct sim_held *held =
+        message->number < process->held_count ? &process->held[message->number] : NULL;
+    const bool has = held && held->link && held->until_ns > sim_now(process).mono_ns;
+    return has ? held->lease->given_ns : -1;
 }
 
 void sim_check_stale(struct sim_process *process)

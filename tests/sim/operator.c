@@ -45,6 +45,23 @@ static bool enter(struct weir_reader *reader, const char *name)
     return false;
 }
 
+bool sim_intake_numbers(struct sim_process *process, const char *const *names, uint64_t *values,
+                        uint32_t count)
+{
+    struct weir_control stats = {.verb = WEIR_VERB_STATS};
+    struct weir_bytes body;
+    if (!process->role || !ask(process, &stats, &body))
+        return false;
+    bool good = true;
+    for (uint32_t i = 0; i < count && good; i++) {
+        struct weir_reader reader = weir_reader_of(body.data, body.size);
+        good = enter(&reader, "intake") && enter(&reader, names[i]) &&
+               weir_read_u64(&reader, UINT64_MAX, &values[i]);
+    }
+    weir_bytes_drop(&body);
+    return good;
+}
+
 bool sim_number(struct sim_process *process, const char *name, uint64_t *value)
 {
     struct weir_control stats = {.verb = WEIR_VERB_STATS};

@@ -55,6 +55,7 @@ static void worker_make(struct sim *sim, uint32_t number, struct sim_process *si
     worker->group = number < sim->group_count ? number : roll(sim, 0, sim->group_count - 1);
     worker->concurrency = roll(sim, 1, 3);
     worker->prefetch = roll(sim, 0, 3) ? roll(sim, 1, 16) : roll(sim, 1, 2);
+    worker->prefetch_bytes = roll(sim, 0, 2) ? 1u << 20 : roll(sim, 20, 800);
     worker->job_messages_max = roll(sim, 0, 1) ? 1 : 8;
     worker->slow = sim->params.slow && roll(sim, 0, 2) == 0;
     uint32_t upstreams = relays > 0 ? roll(sim, 1, relays) : ventilators;
@@ -166,7 +167,7 @@ struct weir_role *sim_role_new(struct sim_process *process)
                                             .results = true,
                                             .concurrency = process->concurrency,
                                             .prefetch = process->prefetch,
-                                            .prefetch_bytes = 1u << 20,
+                                            .prefetch_bytes = process->prefetch_bytes,
                                             .job_messages_max = process->job_messages_max};
         return weir_worker_new(&config, &process->host, seed);
     }
@@ -260,6 +261,12 @@ static void pause_one(struct sim *sim, struct sim_process *process)
     sim_at(sim, sim_delay(sim, 5 * WEIR_NS_PER_S), NULL, resume, process, group);
 }
 
+static void break_one(struct sim *sim, struct sim_process *process)
+{
+    sim_disturb(process);
+    sim_break(&process->links[weir_random_below(&sim->random, process->link_count)]);
+}
+
 /* What cannot be done now, or to this process, is not. */
 static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
 {
@@ -271,7 +278,7 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
         &sim->processes[weir_random_below(&sim->random, sim->process_count)];
     const struct sim_params *params = &sim->params;
     const bool is_role = process->kind < SIM_PRODUCER && process->role;
-    const uint32_t kind = roll(sim, 0, 13);
+    const uint32_t kind = roll(sim, 0, 15);
     if (kind < 4 && params->crashes && is_role)
         crash(sim, process);
     else if (kind < 6 && params->drains && is_role)
@@ -282,8 +289,13 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
         pause_one(sim, process);
     else if (kind == 8 && params->stalls)
         stall(sim, process);
-    else if (kind > 8 && params->breaks && process->link_count > 0)
-        sim_break(&process->links[weir_random_below(&sim->random, process->link_count)]);
+    else if (kind == 9 && params->hostile)
+        sim_hostile_act(sim, process);
+    else if (kind > 9 && params->breaks && process->link_count > 0)
+        break_one(sim, process);
+    for (uint32_t i = 0; i < sim->process_count && params->hostile; i++)
+        if (sim->processes[i].kind == SIM_VENTILATOR && roll(sim, 0, 1))
+            sim_ack_again(sim, &sim->processes[i]);
     sim_at(sim, sim_delay(sim, 800 * WEIR_NS_PER_MS), NULL, fault, NULL, number - 1);
 }
 

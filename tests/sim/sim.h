@@ -38,6 +38,7 @@
 #define SIM_PROCESSES_MAX 48
 #define SIM_LINKS_MAX 8
 #define SIM_BEATS_KEPT 64
+#define SIM_STOLEN_MAX 32
 #define SIM_GROUPS_MAX 6
 #define SIM_STREAMS_MAX 4
 #define SIM_WALL_START_MS INT64_C(1800000000000)
@@ -97,6 +98,12 @@ struct sim_link {
     uint64_t generation; /* counts connections: what is in flight on an older one is lost */
     int64_t last_up_ns, last_down_ns; /* a connection keeps the order */
     bool connecting;
+    bool session; /* the server has said WELCOME on this connection */
+    struct sim_credit {
+        uint64_t limit_messages, limit_bytes, sent_messages, sent_bytes;
+        uint32_t flying; /* DELIVERs that have not arrived … */
+        int64_t sent_ns; /* … when the last one was sent */
+    } credit[SIM_GROUPS_MAX];
 };
 
 struct sim_process {
@@ -130,7 +137,9 @@ struct sim_process {
     struct weir_frames *answer;      /* where what it says to the operator goes */
     /* sink, dlq */
     struct sim_disk *disk;
-    uint64_t stale_acks; /* that came to it in this life, as far as is certain */
+    uint64_t welcomed;                /* in which epoch it said so last */
+    uint64_t busy_said, refused_said; /* in this life */
+    uint64_t stale_acks;              /* that came to it in this life, as far as is certain */
     /* worker */
     struct sim_held *held; /* what it last got of each message, by its number */
     uint32_t held_count;
@@ -142,6 +151,7 @@ struct sim_process {
     uint32_t group;
     uint32_t concurrency, prefetch, job_messages_max;
     bool slow; /* its handlers take up to a second */
+    uint64_t prefetch_bytes;
     struct sim_job *jobs;
     uint32_t running;
     /* producer */
@@ -200,6 +210,23 @@ struct sim {
     struct sim_group groups[SIM_GROUPS_MAX];
     uint32_t group_count;
     uint64_t next_peer;
+    int64_t router_died_ns; /* when one last did */
+    struct sim_stolen {     /* some of the frames that were sent */
+        uint32_t port;
+        struct weir_frames frames;
+    } stolen[SIM_STOLEN_MAX];
+    uint32_t stolen_count;
+    struct sim_old_ack { /* that arrived */
+        struct sim_process *process;
+        uint64_t epoch;
+        struct weir_bytes frame;
+    } old_acks[SIM_STOLEN_MAX];
+    uint32_t old_ack_count;
+    struct {
+        struct sim_process *process; /* NULL: nobody is at it */
+        uint64_t peer;
+        uint32_t answers;
+    } hostile;
     struct sim_suspect *suspects;
     uint32_t suspect_count;
     struct sim_lease *leases;
@@ -349,6 +376,9 @@ bool sim_storage_may_fail(const struct sim_process *process);
 /* operator.c */
 /* One of the node's numbers; false: it does not answer. */
 bool sim_number(struct sim_process *process, const char *name, uint64_t *value);
+/* Some of a ventilator's numbers about what it takes in. */
+bool sim_intake_numbers(struct sim_process *process, const char *const *names, uint64_t *values,
+                        uint32_t count);
 bool sim_group_numbers(struct sim_process *process, uint32_t group, const char *const *names,
                        uint64_t *values, uint32_t count);
 /* These are answered when they are durable, if at all. */
@@ -360,25 +390,52 @@ bool sim_groups_idle(struct sim *sim);
 
 /* watch.c */
 void sim_watch(struct sim_process *process, const struct weir_frames *frames);
+void sim_watch_link(struct sim_link *link, const struct weir_frames *frames);
 void sim_watch_answer(struct sim_process *process, const struct sim_process *to,
                       const struct weir_frames *frames);
+/* A ventilator answers a PUT: count what it did not take. */
+void sim_watch_turned_away(struct sim_process *process, const struct weir_frames *frames);
 void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt);
 
 /* leases.c */
 struct weir_control;
 void sim_lease_given(struct sim_process *process, const struct weir_control *control);
 /* Frames that have reached a process. */
-void sim_overhear(struct sim_process *to, const struct weir_frames *frames);
+void sim_overhear(struct sim_process *to, struct sim_link *link, const struct weir_frames *frames);
 /* Frames that a worker sends to its upstreams. */
 void sim_overhear_worker(struct sim_process *process, const struct weir_frames *frames);
 void sim_leases_fini(struct sim *sim);
 /* A worker starts a message. */
+/* The worker has something that came by this connection, and has not acked it. */
+bool sim_holds_from(const struct sim_process *process, const struct sim_link *link);
+/* When the lease was given under which it has this message; < 0: it does not. */
+int64_t sim_held_since(const struct sim_process *process, const struct sim_message *message);
 void sim_check_lease(struct sim_process *process, const struct sim_message *message);
 /* Stale acks are counted: to be asked before a life ends. */
 void sim_check_stale(struct sim_process *process);
 
 /* scenario.c: what this life of a ventilator knows of */
 bool sim_has_group(const struct sim_process *process, uint32_t group);
+
+/* credit.c */
+struct weir_control;
+void sim_credit_arrives(struct sim_link *link, const struct weir_control *control);
+void sim_credit_landed(struct sim_link *link, const struct weir_control *control);
+void sim_credit_used(struct sim_link *link, const struct weir_control *control,
+                     const struct weir_frames *frames);
+
+/* hostile.c */
+void sim_hostile_listen(struct sim *sim, uint32_t port, const struct weir_frames *frames);
+void sim_hostile_act(struct sim *sim, struct sim_process *process);
+void sim_hostile_fini(struct sim *sim);
+void sim_ack_note(struct sim_process *process, const struct weir_bytes *frame);
+void sim_ack_again(struct sim *sim, struct sim_process *process);
+
+/* counts.c */
+/* Invariant 12: to be asked before a life ends … */
+void sim_check_answers(struct sim_process *process);
+/* … and when all has drained. */
+void sim_check_totals(struct sim_process *process);
 
 /* check.c */
 uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes);

@@ -76,6 +76,26 @@ void sim_watch(struct sim_process *process, const struct weir_frames *frames)
     weir_control_fini(&control);
 }
 
+void sim_watch_turned_away(struct sim_process *process, const struct weir_frames *frames)
+{
+    struct weir_control control;
+    if (frames->count == 0 || weir_control_decode(&frames->at[0], &control, NULL) != 0)
+        return;
+    process->busy_said += control.verb == WEIR_VERB_BUSY;
+    process->refused_said += control.verb == WEIR_VERB_REFUSED || control.verb == WEIR_VERB_ERROR;
+    process->sim->counts[SIM_COUNT_BUSY] += control.verb == WEIR_VERB_BUSY;
+    weir_control_fini(&control);
+}
+
+void sim_watch_link(struct sim_link *link, const struct weir_frames *frames)
+{
+    struct weir_control control;
+    if (frames->count == 0 || weir_control_decode(&frames->at[0], &control, NULL) != 0)
+        return;
+    sim_credit_used(link, &control, frames);
+    weir_control_fini(&control);
+}
+
 /* What holders answer to those who submit. */
 void sim_watch_answer(struct sim_process *process, const struct sim_process *to,
                       const struct weir_frames *frames)

@@ -177,7 +177,7 @@ static void packet_arrives(struct sim *sim, struct sim_process *process, void *a
             sim_log(sim, to->name, "gets %s, %u frames, from %s", verb, packet->frames.count,
                     packet->upwards ? link->client->name : link->server->name);
         }
-        sim_overhear(to, &packet->frames);
+        sim_overhear(to, link, &packet->frames);
         sim_step(to, &event);
     }
     weir_frames_drop(&packet->frames);
@@ -191,6 +191,10 @@ static void packet_send(struct sim_link *link, bool upwards, struct weir_frames 
     packet->link = link;
     packet->generation = link->generation;
     packet->upwards = upwards;
+    if (upwards && sim->params.hostile && weir_random_below(&sim->random, 16) == 0)
+        sim_hostile_listen(sim, link->server_port, frames);
+    if (!upwards && link->server_port == WEIR_PORT_DISPATCH)
+        sim_watch_link(link, frames);
     packet->frames = *frames;
     *frames = (struct weir_frames){0};
     int64_t *last = upwards ? &link->last_up_ns : &link->last_down_ns;
@@ -216,6 +220,8 @@ static void link_connect(struct sim *sim, struct sim_process *process, void *arg
         return;
     link->peer = ++sim->next_peer;
     link->generation++;
+    link->session = false;
+    memset(link->credit, 0, sizeof link->credit);
     sim_log(sim, link->client->name, "connected to %s as %llu", link->server->name,
             (unsigned long long)link->peer);
     struct weir_event event = {.type = WEIR_EVENT_LINK_UP, .port = link->client_port};
@@ -293,6 +299,10 @@ static void host_send(void *self, uint32_t port, uint64_t peer, struct weir_fram
         sim_watch(process, frames);
     if (port >= WEIR_PORT_FROM && process->kind == SIM_WORKER)
         sim_overhear_worker(process, frames);
+    if (sim->hostile.process == process && sim->hostile.peer == peer)
+        sim->hostile.answers++;
+    if (port == WEIR_PORT_SUBMIT && process->kind == SIM_VENTILATOR)
+        sim_watch_turned_away(process, frames);
     if (port == WEIR_PORT_ADMIN && process->answer) {
         weir_frames_drop(process->answer);
         *process->answer = *frames;
@@ -463,6 +473,10 @@ void sim_start(struct sim_process *process)
     process->epoch++;
     process->stopping = false;
     process->said_why = false;
+    process->busy_said = process->refused_said = 0;
+    free(process->held);
+    process->held = NULL;
+    process->held_count = 0;
     process->stalled_until_ns = process->stalled_count = 0;
     process->role = sim_role_new(process);
     if (!process->role) { /* its storage cannot be opened now */
@@ -483,8 +497,14 @@ void sim_end(struct sim_process *process, enum sim_ending how)
     if (process->role || how == SIM_POWER_LOST)
         sim_log(process->sim, process->name, "%s", words[how]);
     const bool ran = process->role != NULL;
-    if (ran)
+    if (ran) {
         sim_check_stale(process);
+        sim_check_answers(process);
+    }
+    if (process->kind == SIM_RELAY)
+        process->sim->router_died_ns = process->sim->now_ns;
+    else
+        sim_disturb(process);
     process->stale_acks = 0;
     weir_role_destroy(&process->role);
     process->epoch++;
@@ -525,6 +545,7 @@ void sim_world_fini(struct sim *sim)
     }
     weir_heap_fini(&sim->events);
     sim_leases_fini(sim);
+    sim_hostile_fini(sim);
     free(sim->suspects);
     free(sim->letters);
     free(sim->messages);
