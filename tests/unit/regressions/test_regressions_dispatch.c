@@ -142,12 +142,39 @@ static void test_a_ready_that_is_read_late_takes_no_session(void **state)
     script_expect(&server->script, PORT, PEER + 1, WEIR_VERB_WELCOME);
 }
 
+/* 3: a busy worker with much credit left came before an idle one with little. Only the idle one
+ * takes a message of any size, so one larger than any credit waited as long as the others were
+ * busy. */
+static void test_an_idle_worker_comes_before_a_busy_one(void **state)
+{
+    struct server *server = *state;
+    struct weir_slice_info slice = {.count = 1, .sequence = 1, .time_ms = 1, .attempt = 1};
+    struct weir_control deliver = control_deliver(GROUP, INCARNATION, 9, &slice, 1);
+    struct weir_control ready = control_ready("worker", WORKER, "kate");
+    struct weir_control much = control_credit(GROUP, 100, 1 << 20);
+    struct weir_control little = control_credit(GROUP, 1, 10);
+    struct weir_frames frames = {0};
+    struct weir_offer offer;
+    say(server, &ready);
+    say(server, &much);
+    script_slice(&frames, 1, 1, 0, NULL);
+    weir_dispatch_deliver(server->dispatch, PEER, &deliver, &frames, &server->script.now);
+    ready = control_ready("worker", WORKER + 1, "lena");
+    script_say(&server->script, PORT, PEER + 1, &ready, NULL, take, server->dispatch);
+    script_say(&server->script, PORT, PEER + 1, &little, NULL, take, server->dispatch);
+    assert_true(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
+    assert_int_equal(offer.peer, PEER + 1);
+    assert_true(offer.whole);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_a_worker_names_no_more_it_does_not_hold, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_was_never_named_may_be_on_its_way, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_an_idle_worker_comes_before_a_busy_one, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_ready_that_is_read_late_takes_no_session, setup,
                                         teardown),
