@@ -195,9 +195,39 @@ static void the_window_of_a_search_holds_over_all_lots(void **state)
     assert_int_equal(worker_job(self, 3)->sequence, 2000);
 }
 
+/* 6: the message that a job was handling was not its worker's any more, and the job was killed for
+ * it. What the job had not begun, and what was still leased, was given back, instead of waiting
+ * again. */
+static void what_a_killed_job_had_not_begun_waits_again(void **state)
+{
+    struct worker *self = *state;
+    self->config.concurrency = 1;
+    self->config.job_messages_max = 8;
+    worker_up(self);
+    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 4});
+    worker_started(self, 0, 0);
+    script_skip(self->script);
+    worker_pass_ms(self, WEIR_HEARTBEAT_MS);
+    const struct said *beat = script_find(self->script, WEIR_VERB_HEARTBEAT);
+    struct weir_lease_ref left = {INCARNATION, 1, 1, 3};
+    struct weir_control lives = {.verb = WEIR_VERB_HEARTBEAT, .lease_count = 1};
+    WEIR_SET(&lives, serial, SERIAL, beat->control.serial);
+    WEIR_SET(&lives, incarnation, INCARNATION, INCARNATION);
+    WEIR_SET(&lives, leases, LEASES, &left);
+    worker_feed(self, UP(0), &lives);
+    assert_int_equal(self->script->killed_count, 1);
+    worker_job_end(self, 0);
+    assert_int_equal(self->script->job_count, 2);
+    assert_int_equal(worker_job(self, 1)->sequence, 1001);
+    assert_int_equal(worker_job(self, 1)->count, 3);
+    assert_null(script_find(self->script, WEIR_VERB_ACK));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_a_killed_job_had_not_begun_waits_again, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_window_of_a_search_holds_over_all_lots, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_delay_beyond_all_bounds_is_bounded, setup, teardown),
