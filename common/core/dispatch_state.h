@@ -26,10 +26,10 @@
 #define WEIR_CORE_DISPATCH_STATE_H
 
 #include <base/alloc.h>
+#include <base/hash_table.h>
 #include <base/heap.h>
 #include <core/breaker.h>
 #include <core/dispatch.h>
-#include <uthash.h>
 #include <utlist.h>
 
 enum peer_state { PEER_LIVE, PEER_SILENT, PEER_GONE, PEER_SUPERSEDED };

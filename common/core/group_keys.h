@@ -13,10 +13,10 @@
 #ifndef WEIR_CORE_GROUP_KEYS_H
 #define WEIR_CORE_GROUP_KEYS_H
 
+#include <base/hash_table.h>
 #include <base/limits.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <uthash.h>
 
 enum weir_key_place { WEIR_KEY_LEASED, WEIR_KEY_DEFERRED, WEIR_KEY_PARKED, WEIR_KEY_LISTED };
 

@@ -5,13 +5,13 @@
  *      └── the store fails ─────┴──────────────────────────────────► stopped (74)
  */
 #include <base/alloc.h>
+#include <base/hash_table.h>
 #include <core/admin.h>
 #include <core/intake.h>
 #include <core/roles.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #define EXIT_STORAGE 74 /* EX_IOERR */
 #define BUSY_MS 50

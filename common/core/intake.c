@@ -13,12 +13,12 @@
  */
 #include <base/alloc.h>
 #include <base/canary.h>
+#include <base/hash_table.h>
 #include <core/intake.h>
 #include <core/producers.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #define BUSY_WINDOW_MS 10 /* more than a window's worth of PUTs without an answer */
 #define BUSY_PRODUCERS_MS 1000

@@ -3,10 +3,10 @@
 #define WEIR_CORE_LEASE_H
 
 #include <base/clock.h>
+#include <base/hash_table.h>
 #include <base/heap.h>
 #include <base/rangeset.h>
 #include <contract/store.h>
-#include <uthash.h>
 
 struct weir_group;
 

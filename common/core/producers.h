@@ -4,8 +4,8 @@
 #ifndef WEIR_CORE_PRODUCERS_H
 #define WEIR_CORE_PRODUCERS_H
 
+#include <base/hash_table.h>
 #include <contract/store.h>
-#include <uthash.h>
 #include <wire/control.h>
 
 struct weir_intake_said { /* what an OK said */

@@ -13,11 +13,11 @@
 #define WEIR_CORE_RELAY_STATE_H
 
 #include <base/alloc.h>
+#include <base/hash_table.h>
 #include <base/heap.h>
 #include <core/dispatch.h>
 #include <core/roles.h>
 #include <core/session.h>
-#include <uthash.h>
 #include <utlist.h>
 
 struct relay;

@@ -10,12 +10,12 @@
  * Credit belongs to the time between two WELCOMEs. What arrives while GREETING was sent before the
  * server saw READY, and is taken as it stands: the connection never broke. */
 #include <base/alloc.h>
+#include <base/hash_table.h>
 #include <base/topic.h>
 #include <core/session.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <wire/batch.h>
 
 #define HEARTBEAT_MS_MIN 100

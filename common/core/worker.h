@@ -19,13 +19,13 @@
 #ifndef WEIR_CORE_WORKER_H
 #define WEIR_CORE_WORKER_H
 
+#include <base/hash_table.h>
 #include <base/random.h>
 #include <base/rangeset.h>
 #include <core/job_lease.h>
 #include <core/roles.h>
 #include <core/session.h>
 #include <core/submit.h>
-#include <uthash.h>
 #include <wire/batch.h>
 #include <wire/control.h>
 

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define uthash_malloc(size) weir_alloc(size)
-#include <uthash.h>
+#include <base/hash_table.h>
 
 struct entry {
     UT_hash_handle by_identity;
