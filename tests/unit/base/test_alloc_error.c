@@ -95,7 +95,8 @@ static void no_memory_ends_the_process(void **state)
     int status = status_of(ask_for_what_is_not_there);
 
     (void)state;
-    assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 0); /* a sanitizer ends it its own way */
+    assert_false(WIFEXITED(status) &&
+                 WEXITSTATUS(status) == 0); /* a sanitizer ends it its own way */
 }
 
 static void a_failed_assertion_ends_the_process(void **state)
