@@ -15,32 +15,29 @@ def skip(reason):
     sys.exit(SKIPPED)
 
 
-def enter():
-    """Go on within namespaces of our own: starts this program anew in them. Does not return where they are not allowed."""
+def enter(kinds, trial, input=""):
+    """Go on within namespaces of our own, as root or as a user who may have a namespace to be root in: starts this program anew
+    there. Does not return where that is not allowed, or where `trial`, a shell's line, fails in them."""
     if os.environ.get("WEIR_IN_NAMESPACES") == "1":
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)  # where `ip netns` keeps names
         return
-    for tool in ("unshare", "ip", "tc", "nft"):
-        if subprocess.run(["sh", "-c", f"PATH=$PATH:/usr/sbin:/sbin; command -v {tool}"], stdout=subprocess.DEVNULL).returncode != 0:
-            skip(f"no {tool} on this machine")
-    trial = subprocess.run(["unshare", "--net", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /run && ip link add trial type bridge && "
-                            "tc qdisc add dev trial root tbf rate 1mbit burst 16kb latency 100ms && nft -f -"],
-                           input=RULES.format(input="tcp dport 1 numgen random mod 100 < 50 drop", output=""),
-                           text=True, capture_output=True, env=environment())
-    if trial.returncode != 0:
-        skip(f"no namespaces, bridges, traffic shaping or packet filters here: {trial.stderr.strip()}")
-    os.execvpe("unshare", ["unshare", "--net", "--mount", sys.executable, *sys.argv], environment(WEIR_IN_NAMESPACES="1"))
+    for words in (["unshare", *kinds], ["unshare", *kinds, "--user", "--map-root-user"]):
+        tried = subprocess.run([*words, "sh", "-c", trial], input=input, text=True, capture_output=True, env=environment())
+        if tried.returncode == 0:
+            os.execvpe("unshare", [*words, sys.executable, *sys.argv], environment(WEIR_IN_NAMESPACES="1"))
+    skip(f"not allowed or not there: {trial}: {tried.stderr.strip()}")
 
 
 def enter_mounts():
-    """The same, for a test that only mounts: as root, or as a user who may have a namespace to be root in."""
-    if os.environ.get("WEIR_IN_NAMESPACES") == "1":
-        return
-    for words in (["unshare", "--mount"], ["unshare", "--mount", "--user", "--map-root-user"]):
-        trial = subprocess.run([*words, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True)
-        if trial.returncode == 0:
-            os.execvpe("unshare", [*words, sys.executable, *sys.argv], environment(WEIR_IN_NAMESPACES="1"))
-    skip(f"nothing may be mounted here: {trial.stderr.strip()}")
+    enter(["--mount"], "mount -t tmpfs tmpfs /mnt")
+
+
+def enter_network():
+    enter(["--net", "--mount"],
+          "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add trial && ip netns exec trial true && "
+          "ip link add trial type bridge && tc qdisc add dev trial root tbf rate 1mbit burst 16kb latency 100ms && nft -f -",
+          RULES.format(input="tcp dport 1 numgen random mod 100 < 50 drop", output=""))
+    run("mount", "-t", "tmpfs", "tmpfs", "/run")  # where `ip netns` keeps names
+    os.mkdir("/run/netns")
 
 
 def small_disk(size):
@@ -64,7 +61,6 @@ class Network:
         self.address, self.rules = {}, {}
         run("ip", "link", "add", "bridge", "type", "bridge")
         run("ip", "link", "set", "bridge", "up")
-        os.makedirs("/run/netns", exist_ok=True)
         for number, name in enumerate(names, 1):
             self.address[name] = f"10.77.0.{number}"
             run("ip", "netns", "add", name)

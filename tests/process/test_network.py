@@ -232,7 +232,7 @@ def main():
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("scenarios", nargs="*", default=["each_link_is_cut", "half_open", "holders_away", "slow_and_lossy"])
     options = parser.parse_args()
-    namespaces.enter()
+    namespaces.enter_network()
     network = namespaces.Network(HOSTS)
     if options.storm:
         print(f"seed {options.seed}", flush=True)
