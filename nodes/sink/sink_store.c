@@ -127,8 +127,10 @@ static int hold_one(struct weir_sink *self, const struct weir_store_request *req
     while (status == 0 && weir_held_walk_next(&walk)) {
         bool fresh = false;
         status = weir_ledger_note(&self->ledger, &walk.message, &fresh, error);
+        if (status != 0)
+            break;
         if (!fresh)
-            *duplicates += status == 0;
+            *duplicates += 1;
         else if (self->kind == WEIR_SINK_SQLITE)
             status = weir_results_insert(self->db, self->insert, &walk.message, time_ms, error);
         else

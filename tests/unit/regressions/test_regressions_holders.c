@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sink/sink_store.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +188,39 @@ static void a_ledger_that_cannot_be_read_is_not_damaged(void **state)
     fixture_directory_destroy(&directory);
 }
 
+/* 5: of results written as rows, one whose ledger could not be read was inserted all the same, and
+ * the error was forgotten: SQLite had ended the transaction, so the row stood there by itself, and
+ * once more when the batch came again. */
+static void a_result_that_cannot_be_looked_up_is_not_written(void **state)
+{
+    char *directory = fixture_directory_new(), *path = fixture_path(directory, "results.db");
+    const struct weir_sink_config config = {
+        .kind = WEIR_SINK_SQLITE, .path = path, .stdout_fd = -1, .tag = 4};
+    struct weir_store_request request = request_of_one();
+    struct weir_error error = {0};
+    struct weir_sink *sink;
+    uint32_t duplicates;
+    sqlite3_stmt *rows;
+    sqlite3 *other;
+
+    (void)state;
+    assert_int_equal(weir_sink_open(&config, &sink, NULL), 0);
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "ALTER TABLE ranges RENAME TO gone", NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_not_equal(weir_sink_hold(sink, &request, 1, &duplicates, &error), 0);
+    assert_non_null(strstr(error.text, "looking up what was written"));
+    assert_int_equal(sqlite3_prepare_v2(other, "SELECT 1 FROM results", -1, &rows, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(rows), SQLITE_DONE);
+    sqlite3_finalize(rows);
+    sqlite3_close(other);
+    weir_store_request_fini(&request);
+    weir_sink_destroy(&sink);
+    free(path);
+    fixture_directory_destroy(&directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +228,7 @@ int main(void)
         cmocka_unit_test(no_room_at_the_start_is_a_full_disk),
         cmocka_unit_test(a_filter_that_cannot_be_bound_is_an_error),
         cmocka_unit_test(a_ledger_that_cannot_be_read_is_not_damaged),
+        cmocka_unit_test(a_result_that_cannot_be_looked_up_is_not_written),
     };
 
     sqlite_memory_use();
