@@ -26,7 +26,6 @@ byte mishaps = 0;
 #define BIT(n)   (1 << (n))
 #define NOTHING  255
 #define PEERS    4 /* worker w has connections 2w and 2w + 1, one after another */
-#define OF(p)    ((p) / 2)
 #define OTHER(p) ((p) ^ 1)
 
 mtype = { READY, WELCOME, CREDIT, DELIVER, ACK, RELEASE, HEARTBEAT, ECHO, BEGIN, GO, LOST };
@@ -40,18 +39,18 @@ bool stands[PEERS];
 
 mtype = { DOWN, GREETING, OPEN };
 mtype session[2] = DOWN;
-byte conn[2];                      /* the newest connection */
-byte life[2];                      /* which start of the process: its `worker` number … */
-byte readies[2];                   /* … and which READY of that */
-byte held[2];                      /* leases without an ack, as bits */
-byte running[2] = NOTHING;         /* the lease whose handler runs */
-byte done[2], failed[2], given[2]; /* acks to be said, of what is held */
+byte conn[2];                                     /* the newest connection */
+byte life[2];                                     /* which start of the process: its `worker` number … */
+byte readies[2];                                  /* … and which READY of that */
+byte held[2];                                     /* leases without an ack, as bits */
+byte running[2] = NOTHING;                        /* the lease whose handler runs */
+byte done[2], failed[2], given[2];                /* acks to be said, of what is held */
 byte kept_done[2], kept_failed[2], kept_given[2]; /* said, and kept */
-bool beating[2];                   /* a beat is out; it … */
-byte named[2], covered[2];   /* … named these, and went out after these acks */
-byte alone[2] = NOTHING;           /* a suspect that it holds */
+bool beating[2];                                  /* a beat is out; it … */
+byte named[2], covered[2];                        /* … named these, and went out after these acks */
+byte alone[2] = NOTHING;                          /* a suspect that it holds */
 bool asked[2], go[2];
-byte limit[2], used[2];      /* credit of this session */
+byte limit[2], used[2];                           /* credit of this session */
 
 #define KEPT(w) (kept_done[w] | kept_failed[w] | kept_given[w])
 #define OWED(w) (done[w] | failed[w] | given[w])
@@ -69,7 +68,7 @@ byte sent_alone = 0; /* of all of these, what was sent as a suspect */
 
 mtype = { WAITS, OUT, DONE, DEAD };
 mtype state[2] = WAITS;
-byte attempts[2]; /* that count */
+byte attempts[2];                                /* that count */
 bool suspect[2];
 byte message[LEASES];
 byte next_lease = 0;
@@ -87,11 +86,11 @@ bool stored_suspect[2];
 
 /* ---- what only an onlooker knows ---- */
 
-byte ran = 0;               /* messages whose handler came to a good end */
-byte did[2];          /* leases that this process has done */
-byte excused = 0;           /* leases that ended for a reason for which a message may run twice */
-byte granted = 0;           /* leases of suspects that GO was said of */
-byte causes[2];      /* what may count as an attempt */
+byte ran = 0;     /* messages whose handler came to a good end */
+byte did[2];      /* leases that this process has done */
+byte excused = 0; /* leases that ended for a reason for which a message may run twice */
+byte granted = 0; /* leases of suspects that GO was said of */
+byte causes[2];   /* what may count as an attempt */
 
 byte keep = 0; /* chosen before a step that needs it, and 0 again after it */
 
@@ -250,7 +249,10 @@ inline lose(w, which)
     :: else -> skip
     fi;
     if
-    :: alone[w] != NOTHING && ((which) & BIT(alone[w])) -> alone[w] = NOTHING; go[w] = false; asked[w] = false
+    :: alone[w] != NOTHING && ((which) & BIT(alone[w])) ->
+        alone[w] = NOTHING;
+        go[w] = false;
+        asked[w] = false
     :: else -> skip
     fi
 }
@@ -309,11 +311,11 @@ inline take_frame(w)
 }
 
 /* A worker and its READY in one number. */
-#define WHO(w)           ((life[w] << 4) | readies[w])
-#define SAME_LIFE(a, b)  (((a) >> 4) == ((b) >> 4))
-#define FREE(p)    (peer[p] == NONE && len(up[p]) == 0 && !stands[p])
-#define WAITING(w)  (held[w] & ~OWED(w))
-#define ROOM(c)     (len(c) + 2 <= DEPTH)
+#define WHO(w)          ((life[w] << 4) | readies[w])
+#define SAME_LIFE(a, b) (((a) >> 4) == ((b) >> 4))
+#define FREE(p)         (peer[p] == NONE && len(up[p]) == 0 && !stands[p])
+#define WAITING(w)      (held[w] & ~OWED(w))
+#define ROOM(c)         (len(c) + 2 <= DEPTH)
 #define STARTABLE(w, l)                                                                            \
     (running[w] == NOTHING && (WAITING(w) & BIT(l)) &&                                             \
      (alone[w] == NOTHING || (alone[w] == (l) && GO_GIVEN(w))))
@@ -555,7 +557,7 @@ inline flush_state(old_leases)
 
 inline restart_ventilator()
 {
-    excused = excused | ~(live & durable);
+    excused = excused | (~(live & durable) & (BIT(next_lease) - 1));
     live = 0;
     durable = 0;
     begun = 0;
