@@ -12,7 +12,7 @@
  * of these kinds, and the role stops answering OK and ends. The one exception is WEIR_EFULL:
  * nothing was written, and the request may be repeated later. An APPEND that ends EFULL takes with
  * it every APPEND that was handed over before its result was taken (poll), so the next one may use
- * its sequences again; and so does a HOLD. */
+ * its sequences again; and so do an APPLY and a HOLD with those of their kind. */
 #ifndef WEIR_CONTRACT_STORE_H
 #define WEIR_CONTRACT_STORE_H
 

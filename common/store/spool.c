@@ -26,7 +26,7 @@ static void spool_submit(struct weir_store *store, struct weir_store_request *re
     WEIR_ASSERT(spool->outstanding < WEIR_STORE_REQUESTS_MAX);
     spool->outstanding++;
     task->request = *request;
-    task->age = spool->full_taken;
+    task->age = kind == WEIR_STORE_APPLY ? spool->full_applies_taken : spool->full_taken;
     *request = (struct weir_store_request){0};
     if (kind == WEIR_STORE_APPEND)
         weir_task_queue_push(&spool->appends, task);
@@ -49,6 +49,8 @@ static bool spool_poll(struct weir_store *store, struct weir_store_result *resul
     spool->outstanding--;
     if (result->kind == WEIR_STORE_APPEND && result->status == WEIR_EFULL)
         spool->full_taken++;
+    if (result->kind == WEIR_STORE_APPLY && result->status == WEIR_EFULL)
+        spool->full_applies_taken++;
     return true;
 }
 

@@ -27,12 +27,15 @@ struct weir_spool {
     struct weir_error failure; /* code 0: none */
     /* The reactor's own. */
     uint32_t outstanding;
-    uint64_t full_taken; /* EFULL results of APPENDs that were taken */
+    uint64_t full_taken;         /* EFULL results of APPENDs that were taken */
+    uint64_t full_applies_taken; /* the same of APPLYs */
     /* The log writer's own. */
     struct weir_append *group;
     uint32_t group_capacity;
     uint64_t full_until; /* appends of an age below it end EFULL */
     int64_t sync_due_ns; /* fsync: interval */
+    /* The state thread's own. */
+    uint64_t full_applies_until; /* APPLYs of an age below it end EFULL */
 };
 
 /* As weir_spool_open, with other system calls. */

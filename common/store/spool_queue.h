@@ -10,7 +10,7 @@
 struct weir_task {
     struct weir_store_request request;
     struct weir_store_result result;
-    uint64_t age; /* of an APPEND: how many EFULLs had been taken when it was handed over */
+    uint64_t age; /* of an APPEND or APPLY: how many EFULLs of its kind had been taken by then */
     struct weir_task *next;
 };
 

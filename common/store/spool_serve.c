@@ -182,11 +182,43 @@ static int transact(struct weir_spool *spool, struct weir_task *first, const str
     return status == 0 ? weir_state_commit(spool->state, error) : status;
 }
 
+static void finish_applies(struct weir_spool *spool, struct weir_task *first,
+                           const struct weir_task *end, int status, const struct weir_error *error)
+{
+    while (first != end) {
+        struct weir_task *next = first->next;
+
+        if (status == WEIR_EFULL && first->age >= spool->full_applies_until)
+            spool->full_applies_until = first->age + 1;
+        first->result.error = *error;
+        finish_and_push(spool, first, status);
+        first = next;
+    }
+}
+
+/* Those that must go down with an EFULL whose result nobody had taken when they came: they were
+ * made by somebody who believed that what is before them had been carried out. */
+static struct weir_task *refuse_applies(struct weir_spool *spool, struct weir_task *first,
+                                        const struct weir_task *end)
+{
+    struct weir_error error;
+    struct weir_task *rest = first;
+
+    while (rest != end && rest->age < spool->full_applies_until)
+        rest = rest->next;
+    weir_error_set(&error, WEIR_EFULL, "the disk was full for a transaction before this one");
+    finish_applies(spool, first, rest, WEIR_EFULL, &error);
+    return rest;
+}
+
 static void apply_tasks(struct weir_spool *spool, struct weir_task *first, struct weir_task *end)
 {
     struct weir_error error = {0};
     int status = failed(spool, &error);
 
+    first = refuse_applies(spool, first, end);
+    if (first == end)
+        return;
     if (status == 0)
         status = weir_state_check_wal(spool->state, &error);
     if (status == 0) {
@@ -201,13 +233,7 @@ static void apply_tasks(struct weir_spool *spool, struct weir_task *first, struc
         }
         weir_spool_measure(spool);
     }
-    while (first != end) {
-        struct weir_task *next = first->next;
-
-        first->result.error = error;
-        finish_and_push(spool, first, status);
-        first = next;
-    }
+    finish_applies(spool, first, end, status, &error);
 }
 
 static void trim(struct weir_spool *spool, struct weir_task *task)
