@@ -7,7 +7,15 @@ import sys
 import tempfile
 
 SKIPPED = 77  # ctest's SKIP_RETURN_CODE
-RULES = "table inet cut {{\n chain in {{ type filter hook input priority 0;\n{input}\n }}\n chain out {{ type filter hook output priority 0;\n{output}\n }}\n}}\n"
+RULES = """table inet cut {{
+    chain in {{ type filter hook input priority 0;
+{input}
+    }}
+    chain out {{ type filter hook output priority 0;
+{output}
+    }}
+}}
+"""
 
 
 def skip(reason):
@@ -55,7 +63,8 @@ def run(*words, input=None):
 
 
 class Network:
-    """Hosts by name. A rule holds for one host's packets; what is cut is dropped without a word, as by a broken cable."""
+    """Hosts by name. A rule holds for one host's packets; what is cut is dropped without a word, as by a broken cable. Losses are
+    the packet filter's and slowness is a token bucket's doing, since many kernels come without netem."""
 
     def __init__(self, names):
         self.address, self.rules = {}, {}
