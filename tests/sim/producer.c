@@ -137,7 +137,7 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
 {
     struct sim *sim = self->process->sim;
     struct weir_random *random = &sim->random;
-    uint32_t count = 1 + (uint32_t)weir_random_below(random, 12);
+    uint32_t count = sim->params.alike ? 1 : 1 + (uint32_t)weir_random_below(random, 12);
     if (count > self->left)
         count = self->left;
     self->left -= count;
@@ -159,7 +159,8 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
             snprintf(message->key, sizeof message->key, "k%u",
                      (unsigned)weir_random_below(random, 6));
         char payload[PAYLOAD_BYTES_MAX + 1];
-        const int width = 1 + (int)weir_random_below(random, sim->params.bytes);
+        const int width =
+            sim->params.alike ? 8 : 1 + (int)weir_random_below(random, sim->params.bytes);
         int bytes = snprintf(payload, sizeof payload, "%-*u", width, message->number);
         struct weir_message_view view = {.payload = (const uint8_t *)payload,
                                          .payload_bytes = (size_t)bytes};

@@ -302,6 +302,8 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
 void sim_scenario(struct sim *sim)
 {
     weir_random_seed(&sim->random, sim->seed * 1000003u + sim->params.salt);
+    if (sim->params.alike)
+        sim->params.keys = sim->params.delays = sim->params.lifetimes = sim->params.repeats = 0;
     groups_make(sim);
     processes_make(sim);
     for (uint32_t i = 0; i < sim->process_count; i++)
