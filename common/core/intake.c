@@ -339,7 +339,8 @@ void weir_intake_event(struct weir_intake *self, struct weir_event *event)
         return;
     }
     if (weir_control_decode(&frames->at[0], &control, &error) != 0) {
-        say_error(self, event->peer, WEIR_CODE_MALFORMED, error.text);
+        if (!WEIR_CANARY(NONSENSE_NOT_ANSWERED))
+            say_error(self, event->peer, WEIR_CODE_MALFORMED, error.text);
         return;
     }
     if (control.verb != WEIR_VERB_PUT) {

@@ -3,7 +3,6 @@
  * was sent is kept until the echo of a later beat shows that it arrived; when the connection breaks
  * first, it is said again. Twice said, it is stale the second time and does nothing. */
 #include <base/alloc.h>
-#include <base/canary.h>
 #include <core/worker.h>
 #include <stdlib.h>
 
@@ -141,7 +140,7 @@ void weir_worker_ack_confirm(struct weir_worker_upstream *upstream, uint64_t ser
 void weir_worker_ack_repeat(struct weir_worker *self, struct weir_worker_upstream *upstream)
 {
     struct frame frame = {.worker = self, .upstream = upstream};
-    for (uint32_t i = 0; i < upstream->kept_count && !WEIR_CANARY(ACKS_NOT_REPEATED); i++) {
+    for (uint32_t i = 0; i < upstream->kept_count; i++) {
         struct weir_worker_kept *kept = kept_at(upstream, i);
         kept->serial = self->last_serial;
         frame_add(&frame, &kept->ack, kept->ack.first, kept->ack.count);
