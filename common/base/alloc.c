@@ -54,6 +54,13 @@ void *weir_realloc(void *memory, size_t count, size_t bytes)
     return moved;
 }
 
+void *weir_allocated(void *memory, size_t bytes)
+{
+    if (memory == NULL)
+        out_of_memory(bytes);
+    return memory;
+}
+
 char *weir_strdup(const char *text)
 {
     return weir_strndup(text, strlen(text));

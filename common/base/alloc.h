@@ -9,6 +9,8 @@
 void *weir_alloc(size_t bytes);                /* not zeroed */
 void *weir_zalloc(size_t count, size_t bytes); /* zeroed; checks the product */
 void *weir_realloc(void *memory, size_t count, size_t bytes);
+/* For what a library has allocated: NULL ends the process likewise. Returns `memory`. */
+void *weir_allocated(void *memory, size_t bytes);
 char *weir_strdup(const char *text);
 char *weir_strndup(const char *text, size_t bytes);
 char *weir_asprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));

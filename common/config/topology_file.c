@@ -127,16 +127,13 @@ static void parse(struct weir_draft *draft, const char *text, size_t bytes, bool
 
     fy_diag_cfg_default(&diag_config);
     diag_config.fp = NULL;
-    struct fy_diag *diag = fy_diag_create(&diag_config);
+    struct fy_diag *diag = weir_allocated(fy_diag_create(&diag_config), sizeof diag_config);
 
-    WEIR_ASSERT(diag != NULL);
     fy_diag_set_collect_errors(diag, true);
     struct fy_parse_cfg config = {.flags = FYPCF_COLLECT_DIAG | FYPCF_ALLOW_DUPLICATE_KEYS |
                                            FYPCF_DEFAULT_VERSION_1_2,
                                   .diag = diag};
-    struct fy_parser *parser = fy_parser_create(&config);
-
-    WEIR_ASSERT(parser != NULL);
+    struct fy_parser *parser = weir_allocated(fy_parser_create(&config), sizeof config);
     struct fy_document *document = NULL, *second = NULL;
 
     if (fy_parser_set_string(parser, text, bytes) == 0)

@@ -19,6 +19,9 @@ void *REAL(malloc)(size_t bytes);
 void *REAL(calloc)(size_t count, size_t bytes);
 void *REAL(realloc)(void *memory, size_t bytes);
 
+/* A sanitizer's runtime allocates before it is ready to look at anybody's memory. */
+#define UNSEEN __attribute__((no_sanitize("address", "undefined")))
+
 void *malloc(size_t bytes);
 void *calloc(size_t count, size_t bytes);
 void *realloc(void *memory, size_t bytes);
@@ -103,7 +106,7 @@ static bool end_in_a_fork(void)
     return false;
 }
 
-static bool fails(const void *caller)
+UNSEEN static bool fails(const void *caller)
 {
     const uint64_t every = atomic_load_explicit(&end_every, memory_order_relaxed);
     bool ends = false;
@@ -126,7 +129,7 @@ static bool fails(const void *caller)
     return ends;
 }
 
-void *malloc(size_t bytes)
+UNSEEN void *malloc(size_t bytes)
 {
     if (fails(__builtin_return_address(0))) {
         errno = ENOMEM;
@@ -135,7 +138,7 @@ void *malloc(size_t bytes)
     return REAL(malloc)(bytes);
 }
 
-void *calloc(size_t count, size_t bytes)
+UNSEEN void *calloc(size_t count, size_t bytes)
 {
     if (fails(__builtin_return_address(0))) {
         errno = ENOMEM;
@@ -144,7 +147,7 @@ void *calloc(size_t count, size_t bytes)
     return REAL(calloc)(count, bytes);
 }
 
-void *realloc(void *memory, size_t bytes)
+UNSEEN void *realloc(void *memory, size_t bytes)
 {
     if (fails(__builtin_return_address(0))) {
         errno = ENOMEM;

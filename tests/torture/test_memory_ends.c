@@ -19,7 +19,7 @@
 #include <cmocka.h>
 
 #ifdef __SANITIZE_ADDRESS__
-#define EVERY 97u /* allocations: a fork is slow there */
+#define EVERY 11u /* allocations: a fork is slow there */
 #else
 #define EVERY 1u
 #endif
