@@ -3,6 +3,7 @@
 #include <script.h>
 
 #include <base/alloc.h>
+#include <core/ventilator.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -460,6 +461,61 @@ static void a_state_that_cannot_be_read_ends_it(void **state)
     assert_non_null(strstr(self->script->log, "state.db: disk I/O error"));
 }
 
+/* 9: a deferred message whose record was damaged was dropped from the state when the log was to be
+ * freed, and from nothing else: its group waited for it for ever. (Seed 28 of the simulator, with
+ * damage.) */
+static void a_deferred_message_of_a_damaged_record_is_given_up(void **state)
+{
+    struct world *self = *state;
+    const struct weir_batch_header header = {0};
+    struct weir_store *store = weir_memory_store_store(self->memory);
+    struct weir_store_result result;
+    char large[4096] = "";
+    const struct weir_message_view view = {.payload = (const uint8_t *)large,
+                                           .payload_bytes = sizeof large};
+    struct weir_group_row group = {
+        .number = 1, .policy = self->group, .start = 1, .low = 2, .next = 2, .listed = true};
+    struct weir_row row = {.group = 1,
+                           .sequence = 1, /* the log has nothing of it */
+                           .state = WEIR_ROW_DEFERRED,
+                           .due_ms = self->script->now.wall_ms + 30000};
+    struct weir_op ops[] = {{.type = WEIR_OP_GROUP_PUT, .group = weir_zalloc(1, sizeof group)},
+                            {.type = WEIR_OP_ROW_PUT, .row = weir_zalloc(1, sizeof row)},
+                            {.type = WEIR_OP_ABSORBED, .sequence = 1}};
+    struct weir_store_request request = {.kind = WEIR_STORE_APPLY, .op_count = 3};
+    request.ops = weir_alloc(sizeof ops);
+    *ops[0].group = group;
+    *ops[1].row = row;
+    memcpy(request.ops, ops, sizeof ops);
+    store->submit(store, &request);
+    weir_memory_store_step(self->memory, 1);
+    assert_true(store->poll(store, &result));
+    assert_int_equal(result.status, 0);
+    weir_store_result_fini(&result);
+
+    start(self);
+    settle(self);
+    worker_comes(self);
+    for (uint64_t number = 1; number <= 10; number++) { /* more than a segment, and all is done */
+        script_skip(self->script);
+        put(self, producer_id, &header, number, &view, 0);
+        settle(self);
+        const struct said *deliver = script_find(self->script, WEIR_VERB_DELIVER);
+        assert_non_null(deliver);
+        ack(self, &deliver->control, WEIR_DONE);
+    }
+    const struct weir_ventilator *v = WEIR_CONTAINER_OF(self->role, struct weir_ventilator, role);
+    for (uint32_t i = 0; i < 20; i++)
+        pass_ms(self, WEIR_COPYOUT_MS);
+    assert_int_equal(v->groups[0]->deferred.rows, 1);
+    for (uint32_t i = 0; i < 20; i++) {
+        worker_comes(self);
+        pass_ms(self, WEIR_COPYOUT_MS);
+    }
+    assert_int_equal(v->groups[0]->deferred.rows, 0);
+    assert_int_equal(v->count.missing, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -474,6 +530,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_link_that_comes_early_is_used, setup, teardown),
         cmocka_unit_test_setup_teardown(a_state_that_cannot_be_read_ends_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_deferred_message_of_a_damaged_record_is_given_up, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
