@@ -140,7 +140,7 @@ const struct weir_section weir_section_group = {
              OF_GROUP(start),
              .fallback = "now",
              .text = "where a group begins that the spool sees for the first time: with the next "
-                     "message, or with the oldest that is still kept"},
+                     "message and what is delayed by then, or with the oldest that is still kept"},
             {.name = "attempts",
              .type = WEIR_OPTION_COUNT,
              .min = 1,
