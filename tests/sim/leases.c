@@ -224,6 +224,15 @@ void sim_check_lease(struct sim_process *process, const struct sim_message *mess
                  held->until_ns == 0 ? "which was lost" : "which has ended");
 }
 
+uint32_t sim_holds(const struct sim_process *process)
+{
+    const int64_t now_ns = sim_now(process).mono_ns;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < process->held_count; i++)
+        count += process->held[i].link && process->held[i].until_ns > now_ns;
+    return count;
+}
+
 bool sim_holds_from(const struct sim_process *process, const struct sim_link *link)
 {
     const int64_t now_ns = sim_now(process).mono_ns;

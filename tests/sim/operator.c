@@ -118,7 +118,8 @@ static void order_give(struct sim_process *process, uint32_t group, uint32_t op)
 
 void sim_group_pause(struct sim_process *process, uint32_t group, bool pause)
 {
-    process->paused[group] = 0; /* what it does in answer to `resume` is right */
+    process->paused[group] = 0;      /* what it does in answer to `resume` is right … */
+    process->pausing[group] = pause; /* … also when that overtakes the answer to `pause` */
     order_give(process, group, pause ? OP_PAUSE : OP_RESUME);
 }
 
@@ -144,7 +145,7 @@ void sim_operator_answered(struct sim_process *process, uint64_t peer,
     sim_log(process->sim, process->name, "%s %s", done[op],
             process->sim->groups[group].policy.name);
     if (op == OP_PAUSE) {
-        process->paused[group] = process->epoch;
+        process->paused[group] = process->pausing[group] ? process->epoch : 0;
         sim_count(process->sim, SIM_COUNT_PAUSES);
     } else if (op == OP_RESUME) {
         process->resumed[group] = true;

@@ -19,6 +19,11 @@
  *   operator.c  somebody at the admin port
  *   watch.c     what ventilators say to workers, overheard
  *   leases.c    leases, overheard
+ *   leases.c    who has what, and until when
+ *   credit.c    what was allowed and what was sent, on each connection
+ *   bounds.c    what processes keep
+ *   counts.c    what ventilators count, against what was seen
+ *   hostile.c   somebody who sends what makes no sense, and old acks
  *   check.c     the invariants of the design, against the model
  *   describe*.c what is stuck, and where, for whoever reads a trace
  */
@@ -119,7 +124,8 @@ struct sim_process {
     int64_t drift_ppm;        /* how much faster it goes than time does */
     int64_t stalled_until_ns; /* nothing happens in it until then; then all at once … */
     int64_t stalled_count;    /* … so much, in its order, a nanosecond each */
-    int64_t disturbed_ns;     /* when something last happened to it that may repeat jobs */
+    uint32_t steps;
+    int64_t disturbed_ns; /* when something last happened to it that may repeat jobs */
     uint64_t wake_serial;
     struct sim_link links[SIM_LINKS_MAX];
     uint32_t link_count;
@@ -133,6 +139,7 @@ struct sim_process {
     uint64_t store_bytes_max;
     uint32_t dies_at_start;          /* at this call to the disk; 0: it does not */
     uint64_t paused[SIM_GROUPS_MAX]; /* in which epoch the operator was told so; 0: it goes on */
+    bool pausing[SIM_GROUPS_MAX];    /* that is the last thing it was told */
     bool resumed[SIM_GROUPS_MAX];    /* the operator was told so */
     struct weir_frames *answer;      /* where what it says to the operator goes */
     /* sink, dlq */
@@ -406,6 +413,8 @@ void sim_overhear(struct sim_process *to, struct sim_link *link, const struct we
 void sim_overhear_worker(struct sim_process *process, const struct weir_frames *frames);
 void sim_leases_fini(struct sim *sim);
 /* A worker starts a message. */
+/* How many messages the worker has and has not acked. */
+uint32_t sim_holds(const struct sim_process *process);
 /* The worker has something that came by this connection, and has not acked it. */
 bool sim_holds_from(const struct sim_process *process, const struct sim_link *link);
 /* When the lease was given under which it has this message; < 0: it does not. */
@@ -430,6 +439,11 @@ void sim_hostile_act(struct sim *sim, struct sim_process *process);
 void sim_hostile_fini(struct sim *sim);
 void sim_ack_note(struct sim_process *process, const struct weir_bytes *frame);
 void sim_ack_again(struct sim *sim, struct sim_process *process);
+
+/* bounds.c, bounds_worker.c */
+void sim_check_bound(struct sim_process *process, const char *what, uint64_t value, uint64_t limit);
+void sim_check_worker_bounds(struct sim_process *process);
+void sim_check_bounds(struct sim_process *process);
 
 /* counts.c */
 /* Invariant 12: to be asked before a life ends … */
