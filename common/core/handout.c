@@ -344,8 +344,7 @@ static void claim(struct weir_ventilator *v, struct weir_group *group)
 
 static void clear_claimed(struct weir_ventilator *v, struct weir_group *group)
 {
-    if (group->claim_flush == 0 ||
-        (group->claim_flush > v->flush.done && !WEIR_CANARY(SENT_BEFORE_CLAIMED)))
+    if (group->claim_flush == 0 || group->claim_flush > v->flush.done)
         return;
     group->claim_flush = 0;
     for (size_t i = 0; i < group->claimed.count; i++)

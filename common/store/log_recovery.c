@@ -104,7 +104,7 @@ static int scan_segment(struct recovery *recovery, uint64_t limit)
         struct weir_record_header header;
         enum weir_look look = weir_look_record(&recovery->window, offset, &header);
 
-        if (look == WEIR_LOOK_GOOD && !WEIR_CANARY(STALE_RECORD_TAKEN) &&
+        if (look == WEIR_LOOK_GOOD &&
             (header.seed != recovery->crc || header.first <= segment->last))
             look = WEIR_LOOK_BAD_BODY;
         if (look == WEIR_LOOK_NONE || look == WEIR_LOOK_BAD_BODY) {

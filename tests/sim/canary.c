@@ -21,7 +21,7 @@
 
 #define INVARIANTS 12u
 #define JOBS_MAX 2u
-#define SEEDS_MAX 400u /* the budget */
+#define SEEDS_MAX 200u /* the budget */
 
 enum weir_canary weir_canary = WEIR_CANARY_NONE;
 
