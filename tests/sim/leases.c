@@ -65,7 +65,8 @@ void sim_lease_given(struct sim_process *process, const struct weir_control *con
 struct sim_held {
     struct sim_lease *lease;
     uint32_t index;
-    int64_t until_ns; /* 0: it was said to be lost */
+    int64_t until_ns;  /* 0: it was said to be lost */
+    int64_t before_ns; /* until when it may have it under a lease that came before this one */
     int64_t since_ns;
     const struct sim_link *link; /* by which it came; NULL: it is acked */
     uint64_t named;              /* in which of its beats, last */
@@ -97,10 +98,13 @@ static void held(struct sim_process *process, const struct sim_link *link, struc
                    (capacity - process->held_count) * sizeof *process->held);
             process->held_count = capacity;
         }
+        const struct sim_held *old = &process->held[message->number];
+        const int64_t before_ns = old->until_ns > old->before_ns ? old->until_ns : old->before_ns;
         process->held[message->number] =
             (struct sim_held){.lease = lease,
                               .index = slice->index + i,
                               .link = link,
+                              .before_ns = before_ns,
                               .since_ns = sim->now_ns,
                               .until_ns = sim_now(process).mono_ns + lease->lease_ns};
     }
@@ -216,7 +220,7 @@ void sim_check_lease(struct sim_process *process, const struct sim_message *mess
     const struct sim_held *held =
         message->number < process->held_count ? &process->held[message->number] : NULL;
     const int64_t now_ns = sim_now(process).mono_ns;
-    if (held && held->lease && now_ns >= held->until_ns)
+    if (held && held->lease && now_ns >= held->until_ns && now_ns >= held->before_ns)
         sim_fail(sim, SIM_CHECK_LEASE_ENDED_START,
                  "%s starts message %u under lease %llx, %llu, %s", process->name, message->number,
                  (unsigned long long)held->lease->name.incarnation,
