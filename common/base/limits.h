@@ -42,15 +42,16 @@
 #define WEIR_CREDIT_BYTES_MAX (256u << 20)
 #define WEIR_PARKED_MAX 131072u           /* listed messages that wait for a key, a group */
 #define WEIR_BLOCKED_KEYS_MAX 262144u     /* a group */
+#define WEIR_LARGE_KEYS_MAX 65536u        /* of them, with more than one message known; a group */
 #define WEIR_SETTLED_SPAN_MAX (64u << 20) /* sequences between low and next, a group */
 #define WEIR_FETCHING_MAX 256u            /* parked rows being fetched, a group */
 #define WEIR_READY_MAX 1024u              /* deferred messages fetched ahead, a group */
-#define WEIR_TAIL_BYTES_MAX (16u << 20)   /* recent batches kept for the groups that keep up */
+#define WEIR_TAIL_BYTES_MAX (8u << 20)    /* recent batches kept for the groups that keep up */
 #define WEIR_TAIL_BATCHES_MAX 65536u
-#define WEIR_READ_BYTES (1u << 20)            /* read ahead for a group that lags */
-#define WEIR_READ_ONE_BYTES (64u << 10)       /* read for a single message */
-#define WEIR_READS_MAX 32u                    /* under way */
-#define WEIR_READ_CACHE_BYTES_MAX (64u << 20) /* what was read for those that lag, all groups */
+#define WEIR_READ_BYTES (256u << 10)         /* read ahead for a group that lags */
+#define WEIR_READ_ONE_BYTES (64u << 10)      /* read for a single message */
+#define WEIR_READS_MAX 32u                   /* under way */
+#define WEIR_READ_CACHE_BYTES_MAX (8u << 20) /* what was read for those that lag, all groups */
 #define WEIR_READ_CHUNKS_MAX 64u
 #define WEIR_RETURNED_RANGES_MAX 4096u /* given back untouched, to go out again; a group */
 #define WEIR_CLAIM_MESSAGES_MAX 4096u  /* noted as sent before they are; a group */
@@ -58,8 +59,9 @@
 #define WEIR_TURN_SCAN_MAX 65536u      /* looked at one by one in one turn, a group */
 #define WEIR_TURN_ROWS_MAX 1024u       /* rows made at once: expired, delayed */
 #define WEIR_TURN_LOOKS_MAX 256u       /* batches or stretches passed over in one turn, a group */
-#define WEIR_FLUSH_OPS_MAX 65536u      /* gathered, above which nothing is handed out */
-#define WEIR_FLUSH_LEASED_MAX 16384u   /* leases made durable in one flush, in messages */
+#define WEIR_FLUSH_OPS_MAX 65536u      /* gathered, above which no PUT is taken … */
+#define WEIR_FLUSH_ROWS_MAX 8192u      /* … and nothing is handed out */
+#define WEIR_FLUSH_LEASED_MAX 8192u    /* leases made durable in one flush, in messages */
 #define WEIR_FLUSHES_MAX 16u           /* state transactions under way */
 #define WEIR_COPIED_BYTES_MAX (256u << 20) /* payloads copied out of the log */
 #define WEIR_COPY_ROWS_MAX 256u            /* copied in one transaction */
@@ -190,6 +192,8 @@ _Static_assert(WEIR_HISTORY_BYTES_MAX + WEIR_TOPIC_BYTES_MAX + WEIR_NAME_BYTES_M
                        WEIR_IDEMPOTENCY_KEY_BYTES_MAX + 1024u <=
                    WEIR_ORIGIN_BYTES_MAX,
                "whatever was accepted can be made a dead letter");
+_Static_assert(WEIR_READS_MAX *WEIR_READ_BYTES <= WEIR_READ_CACHE_BYTES_MAX,
+               "no group pushes out what another is about to get");
 _Static_assert(WEIR_LEASE_MS > 4 * WEIR_HEARTBEAT_MS, "a lease outlives lost heartbeats");
 _Static_assert(2u * WEIR_LEASES_MAX * 48u <= WEIR_CONTROL_BYTES_MAX, "leases fit a control frame");
 _Static_assert(WEIR_ACKS_MAX *(WEIR_ERROR_BYTES_MAX + 64u) <= WEIR_CONTROL_BYTES_MAX,

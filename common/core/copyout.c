@@ -86,12 +86,13 @@ static void copy_open(struct weir_ventilator *v, struct weir_group *group,
             wait_in_state(v, group, batch, sequence, 0);
         return;
     }
-    const struct weir_key_entry *entry = weir_keys_at(keys, hash, sequence);
+    enum weir_key_place place;
+    const bool known = weir_keys_at(keys, hash, sequence, &place);
     struct weir_key *key = weir_keys_find(keys, hash);
-    if (entry ? entry->place != WEIR_KEY_LISTED
+    if (known ? place != WEIR_KEY_LISTED
               : !key || key->unlisted == 0 || sequence < key->rescan_from)
         return;
-    if (!entry) /* those below it were looked at before, so it is its key's first */
+    if (!known) /* those below it were looked at before, so it is its key's first */
         weir_keys_found(keys, key, sequence, false);
     wait_in_state(v, group, batch, sequence, hash);
 }
@@ -149,7 +150,8 @@ static bool copy_backlog(struct weir_ventilator *v, struct weir_group *group, ui
             return group->row.next > last;
         const uint64_t sequence = group->row.next;
         const uint64_t key = weir_group_ordered(group) ? weir_stream_batch_key(batch, sequence) : 0;
-        if (key && !weir_keys_find(&group->keys, key) && !weir_keys_room(&group->keys))
+        if (key && (weir_keys_has(&group->keys, key) ? !weir_keys_may_wait(&group->keys, key)
+                                                     : !weir_keys_room(&group->keys)))
             return false;
         group->row.next++;
         group->row.totals.passed++;

@@ -9,7 +9,11 @@
  * When the lists have no room, messages behind are only counted (`unlisted`): from `rescan_from`
  * on they are found again through the log's index arrays, once the queue is empty (`starving`).
  * A key with nothing unfinished is not kept. Delayed messages before their time and replayed ones
- * are in no queue. */
+ * are in no queue.
+ *
+ * Most keys have one message that is out or deferred, and nothing behind it. Such a key is its slot
+ * in the table, 16 bytes, so that there can be many of them; only the others are a struct
+ * weir_key of their own. */
 #ifndef WEIR_CORE_GROUP_KEYS_H
 #define WEIR_CORE_GROUP_KEYS_H
 
@@ -26,29 +30,41 @@ struct weir_key_entry {
 };
 
 struct weir_key {
-    UT_hash_handle hh;
     uint64_t hash;
     struct weir_key_entry *at; /* from `head`, ascending */
     uint32_t head, count, capacity;
+    uint32_t taken; /* how many from the front on went into `delivery` */
     uint64_t unlisted;
     uint64_t rescan_from;
     uint64_t delivery;            /* the one being built, that its front went into; 0: none */
-    uint32_t taken;               /* how many from the front on went into it */
     uint64_t stuck;               /* the rescan in which one had to stay unlisted */
-    struct weir_key *prev, *next; /* in `hungry` or `starving` */
-    enum { WEIR_KEY_QUIET, WEIR_KEY_HUNGRY, WEIR_KEY_STARVING } wants;
+    struct weir_key *prev, *next; /* in `hungry`, `starving` or `going` */
+    enum { WEIR_KEY_QUIET, WEIR_KEY_HUNGRY, WEIR_KEY_STARVING, WEIR_KEY_GOING } wants;
+};
+
+struct weir_key_slot {
+    uint64_t hash;
+    uint64_t content; /* group_keys.c; 0: the slot is empty */
 };
 
 struct weir_keys {
-    struct weir_key *table;
+    struct weir_key_slot *slots; /* open addressing, linear probing */
+    uint32_t slot_count;
+    uint32_t count; /* of keys … */
+    uint32_t large; /* … that are a struct */
+    uint32_t listed;
     struct weir_key *hungry;   /* the front is LISTED or PARKED: it may go */
     struct weir_key *starving; /* the queue is empty, but there are unlisted ones */
-    uint32_t count;
-    uint32_t listed;
+    struct weir_key *going;    /* in the delivery being built, number `delivery` */
+    uint64_t delivery;
     uint64_t waiting; /* LISTED, PARKED and unlisted */
 };
 
 void weir_keys_fini(struct weir_keys *self);
+/* Has the key anything unfinished? */
+bool weir_keys_has(const struct weir_keys *self, uint64_t hash);
+/* The key, if it is more than one message that is out or deferred; else NULL. It lives until the
+ * next call that changes the key, or that begins another delivery. */
 struct weir_key *weir_keys_find(const struct weir_keys *self, uint64_t hash);
 /* May the next message of this key, behind all that is known of it, go into this delivery? */
 bool weir_keys_free(const struct weir_keys *self, uint64_t hash, uint64_t delivery);
@@ -58,6 +74,8 @@ bool weir_keys_may_go(const struct weir_keys *self, uint64_t hash, uint64_t sequ
                       uint64_t delivery);
 /* Room for another key? */
 bool weir_keys_room(const struct weir_keys *self);
+/* Room to let a message wait behind what this key, which is there, has ahead? */
+bool weir_keys_may_wait(const struct weir_keys *self, uint64_t hash);
 /* Put a message into its key's queue, or change its place there. A new key must have room unless
  * the message is known from elsewhere (recovery). `delivery`: with LEASED, the one being built,
  * when everything ahead of the message went into it; else 0. */
@@ -73,9 +91,12 @@ const struct weir_key_entry *weir_key_entry(const struct weir_key *key, uint32_t
 void weir_keys_later(struct weir_keys *self, struct weir_key *key);
 /* The front of the key's queue; NULL: it is empty. */
 const struct weir_key_entry *weir_key_front(const struct weir_key *key);
-/* Where it stands; NULL: it is not in the queue. */
-const struct weir_key_entry *weir_keys_at(const struct weir_keys *self, uint64_t hash,
-                                          uint64_t sequence);
+/* Whether the message is in its key's queue; where it stands in *place (may be NULL). */
+bool weir_keys_at(const struct weir_keys *self, uint64_t hash, uint64_t sequence,
+                  enum weir_key_place *place);
+/* The message with the lowest sequence of each key, in no order: call with *i = 0 first. False: no
+ * more. 0 in *first: none of the key's is known. */
+bool weir_keys_each(const struct weir_keys *self, uint32_t *i, uint64_t *hash, uint64_t *first);
 /* An unlisted message was found again: take it off that account. It is set next, unless it `ended`.
  */
 void weir_keys_found(struct weir_keys *self, struct weir_key *key, uint64_t sequence, bool ended);

@@ -19,7 +19,7 @@ bool weir_handout_order_row(struct weir_ventilator *v, struct weir_group *group,
 {
     const uint64_t key = row->key_hash;
     if (key == 0 || weir_keys_may_go(&group->keys, key, row->sequence, v->delivery.number) ||
-        !weir_keys_at(&group->keys, key, row->sequence))
+        !weir_keys_at(&group->keys, key, row->sequence, NULL))
         return true;
     row->state = WEIR_ROW_PARKED;
     row->incarnation = row->delivery = 0;
@@ -32,7 +32,7 @@ void weir_handout_order_leased(struct weir_ventilator *v, struct weir_group *gro
                                struct weir_row *row, const struct weir_stream_batch *batch)
 {
     struct weir_batch_header header;
-    if (row->key_hash && weir_keys_at(&group->keys, row->key_hash, row->sequence)) {
+    if (row->key_hash && weir_keys_at(&group->keys, row->key_hash, row->sequence, NULL)) {
         weir_keys_set(&group->keys, row->key_hash, row->sequence, WEIR_KEY_LEASED,
                       v->delivery.number);
         return;
@@ -44,7 +44,7 @@ void weir_handout_order_leased(struct weir_ventilator *v, struct weir_group *gro
         else if (weir_batch_header_decode(&row->header, &header, NULL) == 0)
             row->key_hash = weir_index_key_hash(&row->index_entry, weir_index_width(header.flags),
                                                 header.flags, 0);
-        if (!weir_keys_find(&group->keys, row->key_hash) && !weir_keys_room(&group->keys))
+        if (!weir_keys_has(&group->keys, row->key_hash) && !weir_keys_room(&group->keys))
             row->key_hash = 0;
     }
     if (row->key_hash)
@@ -103,17 +103,17 @@ static enum took take_followers(struct weir_ventilator *v, struct weir_group *gr
 }
 
 /* Fetch the front, which is parked, and those behind it that may follow it into one delivery. */
-static bool fetch_parked(struct weir_ventilator *v, struct weir_group *group,
-                         const struct weir_key *key)
+static bool fetch_parked(struct weir_ventilator *v, struct weir_group *group, uint64_t hash)
 {
     uint32_t fetched = 0;
     while (fetched < WEIR_FETCHING_MAX / 4 && group->fetching < WEIR_FETCHING_MAX &&
            weir_ventilator_may_ask(v)) {
-        const struct weir_key_entry *entry = weir_key_entry(key, fetched);
+        const struct weir_key *key = weir_keys_find(&group->keys, hash);
+        const struct weir_key_entry *entry = key ? weir_key_entry(key, fetched) : NULL;
         if (!entry || entry->place != WEIR_KEY_PARKED)
             break;
         const uint64_t sequence = entry->sequence;
-        weir_keys_set(&group->keys, key->hash, sequence, WEIR_KEY_DEFERRED, 0);
+        weir_keys_set(&group->keys, hash, sequence, WEIR_KEY_DEFERRED, 0);
         weir_deferred_fetch(v, group, sequence);
         fetched++;
     }
@@ -144,7 +144,7 @@ static bool take_hungry(struct weir_ventilator *v, struct weir_group *group)
             key = weir_keys_find(keys, hash);
             if (!key || key->wants != WEIR_KEY_HUNGRY)
                 continue;
-        } else if (may_fetch && fetch_parked(v, group, key)) {
+        } else if (may_fetch && fetch_parked(v, group, hash)) {
             continue;
         }
         if (took != TOOK_WAITING)
@@ -258,7 +258,7 @@ static bool take_one(struct weir_ventilator *v, struct weir_group *group,
     const uint64_t sequence = group->row.next;
     const uint64_t key = weir_stream_batch_key(batch, sequence);
     if (key && !weir_keys_free(keys, key, v->delivery.number)) {
-        if (!weir_keys_find(keys, key))
+        if (!weir_keys_has(keys, key) || !weir_keys_may_wait(keys, key))
             return false; /* no room for another key: `next` stays until one is done with */
         weir_keys_wait(keys, key, sequence);
     } else {

@@ -96,14 +96,12 @@ void sim_describe_message(struct sim *sim, struct sim_process *process, uint32_t
         sim_log(sim, "open", "  settled");
     if (weir_rangeset_has(&group->returned, sequence))
         sim_log(sim, "open", "  returned");
-    for (const struct weir_key *key = group->keys.table; key; key = key->hh.next) {
-        const struct weir_key_entry *entry = weir_keys_at(&group->keys, key->hash, sequence);
-        if (entry)
-            sim_log(sim, "open", "  key: %s, %lld of %u, front is %llu, %s", places[entry->place],
-                    (long long)(entry - weir_key_front(key)), key->count,
-                    (unsigned long long)weir_key_front(key)->sequence,
-                    places[weir_key_front(key)->place]);
-    }
+    uint64_t hash, first;
+    enum weir_key_place place;
+    for (uint32_t i = 0; weir_keys_each(&group->keys, &i, &hash, &first);)
+        if (weir_keys_at(&group->keys, hash, sequence, &place))
+            sim_log(sim, "open", "  key: %s; its first is %llu", places[place],
+                    (unsigned long long)first);
     for (const struct weir_lease *lease = v->leases.table; lease; lease = lease->hh.next)
         if (lease->group == group)
             describe_lease(sim, lease, sequence);

@@ -1,4 +1,5 @@
 /* The queues of keys: who may go, who waits, what is found again. */
+#include <base/random.h>
 #include <core/group_keys.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,12 +80,87 @@ static void test_what_is_not_listed_is_found_again(void **state)
     weir_keys_fini(&keys);
 }
 
+/* What a plain table of the test's own says, the keys say too, however they are kept. */
+static void test_many_keys_come_and_go(void **state)
+{
+    enum { KEYS = 3000, STEPS = 200000 };
+    static struct {
+        uint64_t sequence;
+        enum weir_key_place place;
+    } known[KEYS];
+    struct weir_keys keys = {0};
+    struct weir_random random;
+    uint32_t count = 0;
+    (void)state;
+    weir_random_seed(&random, 7);
+    for (uint64_t step = 1; step <= STEPS; step++) {
+        /* Phases: more and more keys, then fewer. */
+        const bool grows = step % 50000 < 25000;
+        const uint64_t k = weir_random_below(&random, KEYS), hash = (k + 1) << 40;
+        if (known[k].sequence && weir_random_below(&random, 4) < (grows ? 1 : 3)) {
+            weir_keys_drop(&keys, hash, known[k].sequence);
+            known[k].sequence = 0;
+            count--;
+        } else if (known[k].sequence || grows) {
+            count += !known[k].sequence;
+            if (!known[k].sequence)
+                known[k].sequence = step;
+            known[k].place = (enum weir_key_place)weir_random_below(&random, 4);
+            weir_keys_set(&keys, hash, known[k].sequence, known[k].place,
+                          known[k].place == WEIR_KEY_LEASED ? step / 8 : 0);
+        }
+        assert_int_equal(keys.count, count);
+        const uint64_t other = weir_random_below(&random, KEYS);
+        enum weir_key_place place = WEIR_KEY_LISTED;
+        assert_int_equal(weir_keys_has(&keys, (other + 1) << 40), known[other].sequence != 0);
+        if (known[other].sequence) {
+            assert_true(weir_keys_at(&keys, (other + 1) << 40, known[other].sequence, &place));
+            assert_int_equal(place, known[other].place);
+            assert_false(weir_keys_at(&keys, (other + 1) << 40, step + 1, NULL));
+            assert_true(weir_keys_may_go(&keys, (other + 1) << 40, known[other].sequence, 0));
+        }
+    }
+    uint64_t hash, first;
+    uint32_t seen = 0;
+    for (uint32_t i = 0; weir_keys_each(&keys, &i, &hash, &first); seen++)
+        assert_int_equal(first, known[(hash >> 40) - 1].sequence);
+    assert_int_equal(seen, count);
+    weir_keys_fini(&keys);
+}
+
+static void test_a_key_that_is_merely_out_or_deferred_costs_a_slot(void **state)
+{
+    struct weir_keys keys = {0};
+    (void)state;
+    for (uint64_t hash = 1; hash <= 4096; hash++)
+        weir_keys_set(&keys, hash, 100 + hash, WEIR_KEY_LEASED, 1);
+    assert_int_equal(keys.large, 4096); /* others of them may follow into the same delivery */
+    assert_true(weir_keys_free(&keys, 7, 1));
+    weir_keys_set(&keys, 5000, 5100, WEIR_KEY_LEASED, 2);
+    assert_int_equal(keys.large, 1);
+    assert_false(weir_keys_free(&keys, 7, 2));
+    weir_keys_set(&keys, 7, 107, WEIR_KEY_DEFERRED, 0);
+    assert_int_equal(keys.large, 1);
+    weir_keys_wait(&keys, 7, 6000);
+    assert_int_equal(keys.large, 2);
+    assert_int_equal(weir_key_front(weir_keys_find(&keys, 7))->sequence, 107);
+    weir_keys_drop(&keys, 7, 107);
+    assert_int_equal(weir_key_front(keys.hungry)->sequence, 6000);
+    keys.large = WEIR_LARGE_KEYS_MAX;
+    assert_true(weir_keys_may_wait(&keys, 7));
+    assert_false(weir_keys_may_wait(&keys, 8));
+    keys.large = 2;
+    weir_keys_fini(&keys);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_goes_others_wait),
         cmocka_unit_test(test_a_retry_goes_back_to_its_place),
         cmocka_unit_test(test_what_is_not_listed_is_found_again),
+        cmocka_unit_test(test_many_keys_come_and_go),
+        cmocka_unit_test(test_a_key_that_is_merely_out_or_deferred_costs_a_slot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
