@@ -141,14 +141,38 @@ void weir_recovered_destroy(struct weir_recovered **self)
     for (uint32_t i = 0; i < recovered->chunk_count; i++)
         free(recovered->chunks[i].bits);
     free(recovered->chunks);
-    rows_destroy(recovered->leased, recovered->leased_count);
-    rows_destroy(recovered->parked, recovered->parked_count);
+    for (uint32_t i = 0; i < recovered->leased_count; i++)
+        weir_row_fini(&recovered->leased[i].row);
+    free(recovered->leased);
+    free(recovered->keyed);
     free(recovered->counts);
-    rows_destroy(recovered->blocking, recovered->blocking_count);
     free(recovered->producers);
     free(recovered->idems);
     free(recovered->damage);
     free(recovered);
+}
+
+static bool has_past(const struct weir_row *row)
+{
+    return row->attempt || row->death || row->releases || row->suspect || row->key_hash ||
+           row->history.size || row->incarnation == 0;
+}
+
+bool weir_leased_join(struct weir_recovered *recovered, const struct weir_row *row)
+{
+    if (recovered->leased_count == 0)
+        return false;
+    struct weir_leased *last = &recovered->leased[recovered->leased_count - 1];
+    const struct weir_row *first = &last->row;
+    if (first->group != row->group || first->incarnation != row->incarnation ||
+        first->delivery != row->delivery || first->worker != row->worker ||
+        first->deadline_ms != row->deadline_ms || first->time_ms != row->time_ms ||
+        row->sequence - first->sequence != last->count || row->index - first->index != last->count)
+        return false;
+    if (has_past(first) || has_past(row))
+        return false;
+    last->count++;
+    return true;
 }
 
 void weir_store_destroy(struct weir_store **self)

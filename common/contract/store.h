@@ -268,6 +268,21 @@ struct weir_chunk_row {
     uint8_t *bits; /* owned, WEIR_CHUNK_BYTES */
 };
 
+/* Rows in LEASED, without payloads. Neighbours that have no past are one: from `row` on, the next
+ * sequence has the next index of the same lease, and everything else alike. */
+struct weir_leased {
+    struct weir_row row;
+    uint32_t count;
+};
+
+/* A row in DEFERRED or PARKED that has a key. There may be very many. */
+struct weir_keyed {
+    uint32_t group;
+    enum weir_row_state state;
+    uint64_t sequence;
+    uint64_t key_hash;
+};
+
 /* What the state and the log say at start. */
 struct weir_recovered {
     uint8_t uuid[16];
@@ -280,15 +295,12 @@ struct weir_recovered {
     uint32_t group_count;
     struct weir_chunk_row *chunks;
     uint32_t chunk_count;
-    struct weir_row *leased; /* rows in LEASED, without payloads */
+    struct weir_leased *leased; /* by group and sequence */
     uint32_t leased_count;
-    struct weir_row *parked; /* rows in PARKED, without payloads */
-    uint32_t parked_count;
+    struct weir_keyed *keyed; /* by group, state and sequence */
+    uint32_t keyed_count;
     struct weir_row_counts *counts; /* one a group that has rows */
     uint32_t counts_count;
-    /* Rows in DEFERRED that hold a key up (key_hash != 0), in groups with order: key. */
-    struct weir_row *blocking; /* without payloads and history */
-    uint32_t blocking_count;
     struct weir_producer_row *producers;
     uint32_t producer_count;
     struct weir_idem_row *idems; /* ascending by sequence */
@@ -297,5 +309,7 @@ struct weir_recovered {
 };
 
 void weir_recovered_destroy(struct weir_recovered **self);
+/* Add the next row in LEASED, in their order, to the last entry, if it belongs there. */
+bool weir_leased_join(struct weir_recovered *recovered, const struct weir_row *row);
 
 #endif

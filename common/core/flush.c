@@ -247,7 +247,7 @@ static void applied(struct weir_ventilator *v, struct weir_store_result *result,
     weir_groups_flushed(v);
     weir_replay_flushed(v);
     weir_ventilator_admin_flushed(v);
-    if (v->state == WEIR_VENTILATOR_RECOVERING) /* its last step: the new groups are durable */
+    if (v->state == WEIR_VENTILATOR_RECOVERING && serial == v->opening_flush)
         weir_ventilator_open(v);
     for (uint32_t i = 0; i < v->group_count; i++)
         if (v->crowded || (v->groups[i]->claim_flush && v->groups[i]->claim_flush <= serial))
@@ -282,7 +282,7 @@ int64_t weir_flush_tick(struct weir_ventilator *v)
     if (!flush->dirty || flush->under_way >= WEIR_FLUSHES_MAX)
         return WEIR_TIME_NEVER;
     const int64_t at = flush->since_ns + WEIR_FLUSH_MS * WEIR_NS_PER_MS;
-    const bool crowded = flush->count >= WEIR_FLUSH_OPS_MAX / 2;
+    const bool crowded = flush->count >= WEIR_FLUSH_ROWS_MAX / 2;
     /* In a hurry or not: one at a time, so that a slow disk makes larger transactions. */
     if (flush->under_way > 0)
         return WEIR_TIME_NEVER; /* its end is an event */

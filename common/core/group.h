@@ -57,6 +57,7 @@ struct weir_group {
     struct weir_heap_node timer;
     bool dirty, stirred, reading;
     bool tombstones_trimmed; /* the state forgot some: from where on it knows is to be asked */
+    bool unparking;          /* it has parked rows, but no order any more (recovery) */
 };
 
 struct weir_group *weir_group_new(const struct weir_group_row *row);

@@ -77,7 +77,8 @@ static struct weir_row *row_move(struct weir_row *from)
 
 static int by_lease(const void *left, const void *right)
 {
-    const struct weir_row *a = left, *b = right;
+    const struct weir_row *a = &((const struct weir_leased *)left)->row;
+    const struct weir_row *b = &((const struct weir_leased *)right)->row;
     if (a->group != b->group)
         return a->group < b->group ? -1 : 1;
     if (a->incarnation != b->incarnation)
@@ -92,38 +93,54 @@ static bool same_lease(const struct weir_row *a, const struct weir_row *b)
     return a->group == b->group && a->incarnation == b->incarnation && a->delivery == b->delivery;
 }
 
-/* A lease that outlived the ventilator's absence goes on under its old name; one that did not is
- * over like any other whose deadline passes: nothing is counted, but whoever had it may have died
- * of it. */
-static void recover_lease(struct weir_ventilator *v, struct weir_row *rows, uint32_t count)
+/* Whoever had it may have died of it. */
+static void recover_ended(struct weir_ventilator *v, struct weir_group *group,
+                          struct weir_leased *leased)
 {
-    struct weir_group *group = weir_groups_number(v, rows[0].group);
+    leased->row.suspect = true;
+    for (uint32_t i = 1; i < leased->count; i++) {
+        struct weir_row *row = weir_row_new(group, leased->row.sequence + i, leased->row.time_ms);
+        row->suspect = true;
+        weir_deferred_put(v, group, row, v->now.wall_ms);
+    }
+    weir_deferred_put(v, group, row_move(&leased->row), v->now.wall_ms);
+}
+
+static struct weir_lease_slice recover_slice(struct weir_group *group, struct weir_leased *leased)
+{
+    struct weir_row *row = &leased->row;
+    struct weir_lease_slice slice = {.index = row->index,
+                                     .count = leased->count,
+                                     .sequence = row->sequence,
+                                     .time_ms = row->time_ms};
+    if (weir_group_ordered(group) && row->key_hash)
+        weir_keys_set(&group->keys, row->key_hash, row->sequence, WEIR_KEY_LEASED, 0);
+    if (leased->count == 1)
+        slice.row = row_move(row);
+    return slice;
+}
+
+/* A lease that outlived the ventilator's absence goes on under its old name; one that did not is
+ * over like any other whose deadline passes: nothing is counted. */
+static void recover_lease(struct weir_ventilator *v, struct weir_leased *leased, uint32_t count)
+{
+    const struct weir_row first = leased[0].row;
+    struct weir_group *group = weir_groups_number(v, first.group);
     int64_t deadline_ms = 0;
     for (uint32_t i = 0; i < count; i++)
-        if (rows[i].deadline_ms > deadline_ms)
-            deadline_ms = rows[i].deadline_ms;
+        if (leased[i].row.deadline_ms > deadline_ms)
+            deadline_ms = leased[i].row.deadline_ms;
     if (!group)
         return;
-    if (deadline_ms <= v->now.wall_ms || rows[0].incarnation == 0) {
-        for (uint32_t i = 0; i < count; i++) {
-            rows[i].suspect = true;
-            weir_deferred_put(v, group, row_move(&rows[i]), v->now.wall_ms);
-        }
+    if (deadline_ms <= v->now.wall_ms || first.incarnation == 0) {
+        for (uint32_t i = 0; i < count; i++)
+            recover_ended(v, group, &leased[i]);
         return;
     }
     struct weir_lease_slice *slices = weir_zalloc(count, sizeof *slices);
-    const struct weir_lease_name name = {rows[0].incarnation, rows[0].delivery};
-    const uint64_t worker = rows[0].worker;
-    const bool alone = rows[0].suspect;
-    for (uint32_t i = 0; i < count; i++) {
-        if (weir_group_ordered(group) && rows[i].key_hash)
-            weir_keys_set(&group->keys, rows[i].key_hash, rows[i].sequence, WEIR_KEY_LEASED, 0);
-        slices[i] = (struct weir_lease_slice){.index = rows[i].index,
-                                              .count = 1,
-                                              .sequence = rows[i].sequence,
-                                              .time_ms = rows[i].time_ms};
-        slices[i].row = row_move(&rows[i]);
-    }
+    const struct weir_lease_name name = {first.incarnation, first.delivery};
+    for (uint32_t i = 0; i < count; i++)
+        slices[i] = recover_slice(group, &leased[i]);
     int64_t left_ms = deadline_ms - v->now.wall_ms;
     if (left_ms > weir_group_lease_ms(group))
         left_ms = weir_group_lease_ms(group);
@@ -132,44 +149,41 @@ static void recover_lease(struct weir_ventilator *v, struct weir_row *rows, uint
     free(slices);
     weir_leases_durable(&v->leases, lease);
     lease->stored_deadline_ms = deadline_ms;
-    lease->worker = worker;
-    lease->alone = alone;
-    group->in_flight += count;
+    lease->worker = first.worker;
+    lease->alone = first.suspect;
+    group->in_flight += lease->open_count;
 }
 
 static void recover_leases(struct weir_ventilator *v)
 {
-    struct weir_row *rows = v->recovered->leased;
+    struct weir_leased *leased = v->recovered->leased;
     const uint32_t count = v->recovered->leased_count;
     if (count)
-        qsort(rows, count, sizeof *rows, by_lease);
+        qsort(leased, count, sizeof *leased, by_lease);
     for (uint32_t from = 0; from < count;) {
         uint32_t to = from + 1;
-        while (to < count && same_lease(&rows[from], &rows[to]) &&
-               rows[to].index != rows[to - 1].index)
+        while (to < count && same_lease(&leased[from].row, &leased[to].row) &&
+               leased[to].row.index != leased[to - 1].row.index)
             to++;
-        recover_lease(v, &rows[from], to - from);
+        recover_lease(v, &leased[from], to - from);
         from = to;
     }
 }
 
 static void recover_keys(struct weir_ventilator *v)
 {
-    for (uint32_t i = 0; i < v->recovered->blocking_count; i++) {
-        const struct weir_row *row = &v->recovered->blocking[i];
-        struct weir_group *group = weir_groups_number(v, row->group);
-        if (group && weir_group_ordered(group) && row->key_hash)
-            weir_keys_set(&group->keys, row->key_hash, row->sequence, WEIR_KEY_DEFERRED, 0);
-    }
-    for (uint32_t i = 0; i < v->recovered->parked_count; i++) {
-        struct weir_row *row = &v->recovered->parked[i];
-        struct weir_group *group = weir_groups_number(v, row->group);
+    struct weir_group *group = NULL;
+    for (uint32_t i = 0; i < v->recovered->keyed_count; i++) {
+        const struct weir_keyed *keyed = &v->recovered->keyed[i];
+        if (!group || group->row.number != keyed->group)
+            group = weir_groups_number(v, keyed->group);
         if (!group)
             continue;
-        if (weir_group_ordered(group) && row->key_hash)
-            weir_keys_set(&group->keys, row->key_hash, row->sequence, WEIR_KEY_PARKED, 0);
-        else /* the group has no order any more */
-            weir_deferred_put(v, group, row_move(row), v->now.wall_ms);
+        if (weir_group_ordered(group))
+            weir_keys_set(&group->keys, keyed->key_hash, keyed->sequence,
+                          keyed->state == WEIR_ROW_PARKED ? WEIR_KEY_PARKED : WEIR_KEY_DEFERRED, 0);
+        else if (keyed->state == WEIR_ROW_PARKED)
+            group->unparking = true;
     }
 }
 
@@ -188,6 +202,44 @@ static void recover_state(struct weir_ventilator *v)
     for (uint32_t i = 0; i < recovered->idem_count && !WEIR_CANARY(KEYS_FORGOTTEN_AT_START); i++)
         weir_idempotency_add(&v->idempotency, &recovered->idems[i]);
     v->flush.absorbed = recovered->absorbed;
+}
+
+/* ---- rows that wait for keys in groups that have no order any more ---- */
+
+static void unpark(struct weir_ventilator *v);
+
+static void have_parked(struct weir_ventilator *v, struct weir_store_result *result,
+                        uint64_t number, void *pointer)
+{
+    (void)pointer;
+    struct weir_group *group = weir_groups_number(v, (uint32_t)number);
+    if (result->status != 0) {
+        weir_ventilator_fail(v, &result->error, "state");
+        return;
+    }
+    group->unparking = result->row_count > 0;
+    for (uint32_t i = 0; i < result->row_count; i++)
+        weir_deferred_put(v, group, row_move(&result->rows[i]), v->now.wall_ms);
+    unpark(v);
+}
+
+/* Portion by portion, until none is left. */
+static void unpark(struct weir_ventilator *v)
+{
+    for (uint32_t i = 0; i < v->group_count; i++) {
+        if (!v->groups[i]->unparking)
+            continue;
+        const uint32_t number = v->groups[i]->row.number;
+        struct weir_store_request request = {.kind = WEIR_STORE_QUERY,
+                                             .query = WEIR_QUERY_LIST,
+                                             .number = number,
+                                             .state = WEIR_ROW_PARKED,
+                                             .count = WEIR_READY_MAX};
+        weir_flush_now(v);
+        weir_ventilator_ask(v, &request, have_parked, number, NULL);
+        return;
+    }
+    weir_ventilator_recovered(v);
 }
 
 /* ---- the log above the absorbed mark ---- */
@@ -234,7 +286,7 @@ static void have_read(struct weir_ventilator *v, struct weir_store_result *resul
         return;
     }
     weir_recovered_destroy(&v->recovered);
-    weir_ventilator_recovered(v);
+    unpark(v);
 }
 
 static void read_on(struct weir_ventilator *v, uint64_t from)

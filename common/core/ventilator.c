@@ -198,7 +198,7 @@ void weir_ventilator_recovered(struct weir_ventilator *v)
         weir_ventilator_open(v);
         return;
     }
-    weir_flush_need(v);
+    v->opening_flush = weir_flush_need(v);
     weir_flush_now(v);
 }
 

@@ -164,6 +164,7 @@ struct weir_ventilator {
     uint64_t stash_bytes;
     int64_t housekeeping_ns;
     int64_t drain_until_ns;
+    uint64_t opening_flush; /* recovery's last one; 0: it is not that far */
     uint64_t closing_flush;
     uint64_t used_bytes;
     bool again;   /* work is left: take another turn at once */

@@ -530,13 +530,6 @@ static uint64_t next_unmentioned(const struct weir_memory_state *self)
     return next;
 }
 
-static const struct weir_group_row *group_of(const struct weir_memory_state *self, uint32_t number)
-{
-    struct weir_group_row key = {.number = number};
-
-    return find(&self->groups, &key);
-}
-
 static struct weir_row_counts *counts_of(struct weir_recovered *recovered, uint32_t group)
 {
     for (uint32_t i = 0; i < recovered->counts_count; i++) {
@@ -557,36 +550,69 @@ static int compare_counts(const void *left, const void *right)
     return compare_u64(a->group, b->group);
 }
 
-static void push_row(struct weir_row **rows, uint32_t *count, const struct weir_row *row,
-                     bool history)
+static void push_leased(struct weir_recovered *recovered, const struct weir_row *row)
 {
-    struct weir_row copy = copy_of(row, false);
-
-    if (!history)
-        weir_bytes_drop(&copy.history);
-    *rows = weir_realloc(*rows, *count + 1, sizeof **rows);
-    (*rows)[(*count)++] = copy;
+    if (weir_leased_join(recovered, row))
+        return;
+    recovered->leased =
+        weir_realloc(recovered->leased, recovered->leased_count + 1, sizeof *recovered->leased);
+    recovered->leased[recovered->leased_count++] = (struct weir_leased){copy_of(row, false), 1};
 }
 
-static void recover_row(const struct weir_memory_state *self, const struct weir_row *row,
-                        struct weir_recovered *recovered)
+static void push_keyed(struct weir_recovered *recovered, const struct weir_row *row)
+{
+    if (row->key_hash == 0)
+        return;
+    recovered->keyed =
+        weir_realloc(recovered->keyed, recovered->keyed_count + 1, sizeof *recovered->keyed);
+    recovered->keyed[recovered->keyed_count++] = (struct weir_keyed){
+        .group = row->group,
+        .state = row->state,
+        .sequence = row->sequence,
+        .key_hash = row->key_hash,
+    };
+}
+
+static int compare_keyed(const void *left, const void *right)
+{
+    const struct weir_keyed *a = left, *b = right;
+
+    if (a->group != b->group)
+        return compare_u64(a->group, b->group);
+    if (a->state != b->state)
+        return a->state < b->state ? -1 : 1;
+    return compare_u64(a->sequence, b->sequence);
+}
+
+static void recover_leased(const struct weir_memory_state *self, struct weir_recovered *recovered)
+{
+    for (uint32_t g = 0; g < self->groups.count; g++) {
+        const struct weir_group_row *group = self->groups.at[g];
+
+        for (uint32_t i = 0; i < self->rows.count; i++) {
+            const struct weir_row *row = self->rows.at[i];
+
+            if (row->state == WEIR_ROW_LEASED && row->group == group->number)
+                push_leased(recovered, row);
+        }
+    }
+}
+
+static void recover_row(const struct weir_row *row, struct weir_recovered *recovered)
 {
     struct weir_row_counts *counts = counts_of(recovered, row->group);
-    const struct weir_group_row *group = group_of(self, row->group);
 
     switch (row->state) {
     case WEIR_ROW_DEFERRED:
         counts->deferred++;
         if (row->due_ms < counts->due_ms)
             counts->due_ms = row->due_ms;
-        if (row->key_hash != 0 && group != NULL && group->policy.order == WEIR_ORDER_KEY)
-            push_row(&recovered->blocking, &recovered->blocking_count, row, false);
+        push_keyed(recovered, row);
         break;
     case WEIR_ROW_PARKED:
-        push_row(&recovered->parked, &recovered->parked_count, row, true);
+        push_keyed(recovered, row);
         break;
     case WEIR_ROW_LEASED:
-        push_row(&recovered->leased, &recovered->leased_count, row, true);
         break;
     case WEIR_ROW_DYING:
         counts->dying++;
@@ -617,7 +643,10 @@ void weir_memory_state_recover(const struct weir_memory_state *self,
                WEIR_CHUNK_BYTES);
     }
     for (uint32_t i = 0; i < self->rows.count; i++)
-        recover_row(self, self->rows.at[i], recovered);
+        recover_row(self->rows.at[i], recovered);
+    if (recovered->keyed_count > 1)
+        qsort(recovered->keyed, recovered->keyed_count, sizeof *recovered->keyed, compare_keyed);
+    recover_leased(self, recovered);
     if (recovered->counts_count > 1)
         qsort(recovered->counts, recovered->counts_count, sizeof *recovered->counts,
               compare_counts);

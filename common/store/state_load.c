@@ -214,31 +214,28 @@ static int take_chunk(struct loading *loading, sqlite3_stmt *statement)
 static int take_leased(struct loading *loading, sqlite3_stmt *statement)
 {
     struct weir_recovered *recovered = loading->recovered;
+    struct weir_row row;
 
+    weir_state_row(statement, false, &row);
+    if (weir_leased_join(recovered, &row)) {
+        weir_row_fini(&row);
+        return 0;
+    }
     recovered->leased = grow(recovered->leased, recovered->leased_count, sizeof *recovered->leased);
-    weir_state_row(statement, false, &recovered->leased[recovered->leased_count++]);
+    recovered->leased[recovered->leased_count++] = (struct weir_leased){row, 1};
     return 0;
 }
 
-static int take_parked(struct loading *loading, sqlite3_stmt *statement)
+static int take_keyed(struct loading *loading, sqlite3_stmt *statement)
 {
     struct weir_recovered *recovered = loading->recovered;
 
-    recovered->parked = grow(recovered->parked, recovered->parked_count, sizeof *recovered->parked);
-    weir_state_row(statement, false, &recovered->parked[recovered->parked_count++]);
-    return 0;
-}
-
-static int take_blocking(struct loading *loading, sqlite3_stmt *statement)
-{
-    struct weir_recovered *recovered = loading->recovered;
-    struct weir_row *row;
-
-    recovered->blocking =
-        grow(recovered->blocking, recovered->blocking_count, sizeof *recovered->blocking);
-    row = &recovered->blocking[recovered->blocking_count++];
-    weir_state_row(statement, false, row);
-    weir_bytes_drop(&row->history);
+    recovered->keyed = grow(recovered->keyed, recovered->keyed_count, sizeof *recovered->keyed);
+    recovered->keyed[recovered->keyed_count++] =
+        (struct weir_keyed){.group = (uint32_t)u64_column(statement, 0),
+                            .state = (enum weir_row_state)sqlite3_column_int(statement, 1),
+                            .sequence = u64_column(statement, 2),
+                            .key_hash = u64_column(statement, 3)};
     return 0;
 }
 
@@ -256,7 +253,12 @@ static int take_counts(struct loading *loading, sqlite3_stmt *statement)
     counts->due_ms = sqlite3_column_type(statement, 4) == SQLITE_NULL
                          ? WEIR_TIME_NEVER
                          : sqlite3_column_int64(statement, 4);
-    raise_next(loading, u64_column(statement, 5) + 1);
+    return 0;
+}
+
+static int take_last(struct loading *loading, sqlite3_stmt *statement)
+{
+    raise_next(loading, u64_column(statement, 0) + 1);
     return 0;
 }
 
@@ -312,24 +314,24 @@ int weir_state_load(struct weir_state *state, struct weir_recovered *recovered,
         const char *text;
         take_function take;
     } parts[] = {
+        /* What has many rows is answered from an index alone. */
         {"SELECT * FROM groups ORDER BY number", take_group},
         {"SELECT group_number, chunk, settled FROM chunks ORDER BY group_number, chunk",
          take_chunk},
         {"SELECT " WEIR_STATE_ROW_COLUMNS
-         " FROM messages m WHERE m.state = 3 ORDER BY m.sequence, m.group_number",
+         " FROM groups g CROSS JOIN messages m ON m.group_number = g.number AND m.state = 3"
+         " ORDER BY g.number, m.sequence",
          take_leased},
-        {"SELECT " WEIR_STATE_ROW_COLUMNS
-         " FROM messages m WHERE m.state = 2 ORDER BY m.sequence, m.group_number",
-         take_parked},
-        {"SELECT " WEIR_STATE_ROW_COLUMNS
-         " FROM messages m JOIN groups g ON g.number = m.group_number WHERE m.state = 1"
-         " AND m.key_hash <> 0 AND g.ordering = 'key'"
-         " ORDER BY m.sequence, m.group_number",
-         take_blocking},
-        {"SELECT group_number, sum (state = 1), sum (state = 4), sum (state = 5),"
-         " min (CASE WHEN state = 1 THEN due_ms END), max (sequence)"
-         " FROM messages GROUP BY group_number ORDER BY group_number",
+        {"SELECT group_number, state, sequence, key_hash FROM messages"
+         " WHERE key_hash <> 0 AND state IN (1, 2) ORDER BY group_number, state, sequence",
+         take_keyed},
+        {"SELECT c.group_number, sum (rows * (state = 1)), sum (rows * (state = 4)),"
+         " sum (rows * (state = 5)), (SELECT min (m.due_ms) FROM messages m"
+         "  WHERE m.group_number = c.group_number AND m.state = 1)"
+         " FROM (SELECT group_number, state, count (*) AS rows FROM messages"
+         "  GROUP BY group_number, state) c GROUP BY c.group_number ORDER BY c.group_number",
          take_counts},
+        {"SELECT max (sequence) FROM messages", take_last},
         {"SELECT id, number, seen_ms, answers FROM producers ORDER BY id", take_producer},
         {"SELECT sequence, hash, accepted_ms FROM idempotency ORDER BY sequence", take_idem},
     };

@@ -88,6 +88,8 @@ static const char schema[] =
     "CREATE INDEX messages_by_state ON messages (group_number, state, sequence);\n"
     "CREATE INDEX messages_due ON messages (group_number, due_ms, sequence) WHERE state = 1;\n"
     "CREATE INDEX messages_dying ON messages (due_ms, sequence, group_number) WHERE state = 4;\n"
+    "CREATE INDEX messages_keyed ON messages (group_number, state, sequence, key_hash)\n"
+    "  WHERE key_hash <> 0 AND state IN (1, 2);\n"
     "CREATE INDEX messages_uncopied ON messages (sequence, group_number)\n"
     "  WHERE copied = 0 AND state IN (1, 2, 3, 4);\n"
     "CREATE INDEX messages_ended ON messages (group_number, sequence) WHERE state IN (5, 6);\n"

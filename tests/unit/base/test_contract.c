@@ -109,9 +109,9 @@ static void what_was_recovered_is_released_whole(void **state)
     recovered->chunks = weir_zalloc(1, sizeof *recovered->chunks);
     recovered->chunk_count = 1;
     recovered->chunks[0].bits = weir_zalloc(1, WEIR_CHUNK_BYTES);
-    recovered->parked = weir_zalloc(1, sizeof *recovered->parked);
-    recovered->parked_count = 1;
-    recovered->parked[0] = row_of(&released);
+    recovered->leased = weir_zalloc(1, sizeof *recovered->leased);
+    recovered->leased_count = 1;
+    recovered->leased[0] = (struct weir_leased){row_of(&released), 1};
     recovered->damage = weir_strdup("record 7");
     weir_recovered_destroy(&recovered);
     assert_null(recovered);

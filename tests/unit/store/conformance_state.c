@@ -427,6 +427,59 @@ static void test_groups_and_chunks_survive(void **state)
     assert_int_equal(recovered->counts_count, 0);
 }
 
+static void assert_keyed(const struct weir_keyed *keyed, uint32_t group, enum weir_row_state state,
+                         uint64_t sequence)
+{
+    const struct weir_op op = row_op(group, sequence, state, 0);
+
+    assert_int_equal(keyed->group, group);
+    assert_int_equal(keyed->state, state);
+    assert_int_equal(keyed->sequence, sequence);
+    assert_true(keyed->key_hash != 0 && keyed->key_hash == op.row->key_hash);
+    weir_row_fini(op.row);
+    free(op.row);
+}
+
+/* A delivery of messages without a past is one entry, not one a message. */
+static void test_leased_runs_survive(void **state)
+{
+    struct subject *subject = *state;
+    struct weir_recovered *recovered;
+    struct weir_op ops[9];
+
+    ops[0] = group_op(1, "email", WEIR_ORDER_NONE);
+    for (uint32_t i = 0; i < 8; i++) {
+        struct weir_row *row;
+
+        ops[i + 1] = row_op(1, 10 + i, WEIR_ROW_LEASED, 0);
+        row = ops[i + 1].row;
+        weir_bytes_drop(&row->history);
+        row->attempt = row->death = row->releases = 0;
+        row->suspect = false;
+        row->reason = WEIR_REASON_NONE;
+        row->key_hash = 0;
+        row->incarnation = 77;
+        row->delivery = 5;
+        row->index = 3 + i;
+    }
+    ops[3].row->attempt = 1;  /* 12 */
+    ops[6].row->index = 100;  /* 15 */
+    ops[8].row->delivery = 6; /* 17 */
+    apply(subject, ops, 9);
+    reopen(subject);
+    recovered = subject->recovered;
+    static const struct {
+        uint64_t first;
+        uint32_t count;
+    } runs[] = {{10, 2}, {12, 1}, {13, 2}, {15, 1}, {16, 1}, {17, 1}};
+    assert_int_equal(recovered->leased_count, 6);
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_int_equal(recovered->leased[i].row.sequence, runs[i].first);
+        assert_int_equal(recovered->leased[i].count, runs[i].count);
+        assert_int_equal(recovered->leased[i].row.delivery, runs[i].first == 17 ? 6 : 5);
+    }
+}
+
 static void test_rows_survive(void **state)
 {
     struct subject *subject = *state;
@@ -441,7 +494,7 @@ static void test_rows_survive(void **state)
     ops[5] = row_op(1, 12, WEIR_ROW_DEFERRED, 700); /* holds its key up */
     ops[6] = row_op(1, 13, WEIR_ROW_DEFERRED, 600); /* no key: holds nothing up */
     ops[6].row->key_hash = 0;
-    ops[7] = row_op(2, 14, WEIR_ROW_DEFERRED, 500); /* no order: neither */
+    ops[7] = row_op(2, 14, WEIR_ROW_DEFERRED, 500); /* the group has no order any more */
     ops[8] = row_op(1, 15, WEIR_ROW_DEFERRED, 650); /* no key */
     ops[8].row->key_hash = 0;
     ops[9] = row_op(1, 16, WEIR_ROW_DYING, 1);
@@ -452,14 +505,14 @@ static void test_rows_survive(void **state)
     recovered = subject->recovered;
     assert_int_equal(recovered->next_sequence, 901);
     assert_int_equal(recovered->leased_count, 2);
-    assert_row(&recovered->leased[0], 2, 9, WEIR_ROW_LEASED, 0, NULL);
-    assert_row(&recovered->leased[1], 1, 10, WEIR_ROW_LEASED, 0, NULL);
-    assert_true(weir_bytes_equal(&recovered->leased[0].history, "\x91\x01", 2));
-    assert_int_equal(recovered->parked_count, 1);
-    assert_row(&recovered->parked[0], 1, 11, WEIR_ROW_PARKED, 0, NULL);
-    assert_int_equal(recovered->blocking_count, 1);
-    assert_row(&recovered->blocking[0], 1, 12, WEIR_ROW_DEFERRED, 700, NULL);
-    assert_int_equal(recovered->blocking[0].history.size, 0);
+    assert_row(&recovered->leased[0].row, 1, 10, WEIR_ROW_LEASED, 0, NULL);
+    assert_row(&recovered->leased[1].row, 2, 9, WEIR_ROW_LEASED, 0, NULL);
+    assert_int_equal(recovered->leased[0].count, 1);
+    assert_true(weir_bytes_equal(&recovered->leased[0].row.history, "\x91\x01", 2));
+    assert_int_equal(recovered->keyed_count, 3);
+    assert_keyed(&recovered->keyed[0], 1, WEIR_ROW_DEFERRED, 12);
+    assert_keyed(&recovered->keyed[1], 1, WEIR_ROW_PARKED, 11);
+    assert_keyed(&recovered->keyed[2], 2, WEIR_ROW_DEFERRED, 14);
     assert_int_equal(recovered->counts_count, 2);
     assert_int_equal(recovered->counts[0].group, 1);
     assert_int_equal(recovered->counts[0].deferred, 3);
@@ -609,6 +662,7 @@ int conformance_run_state(struct subject *subject)
         CASE(test_rows_are_dropped_and_tombstones_trimmed),
         CASE(test_groups_and_chunks_survive),
         CASE(test_rows_survive),
+        CASE(test_leased_runs_survive),
         CASE(test_producers_and_keys_survive),
         CASE(test_a_new_group_inherits),
     };
