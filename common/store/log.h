@@ -37,9 +37,10 @@ struct weir_segment {
     uint32_t place_count;
     struct weir_hole *holes; /* ascending */
     uint32_t hole_count;
-    int fd;        /* -1: closed */
-    uint32_t pins; /* held by the reader: neither closed nor reused */
-    bool freed;    /* trimmed while pinned: whoever unpins it retires it */
+    int fd;          /* -1: closed */
+    uint32_t pins;   /* held by the reader: neither closed nor reused */
+    bool unsurveyed; /* its records, places and holes are not known before it is first read */
+    bool freed;      /* trimmed while pinned: whoever unpins it retires it */
     uint64_t read_tick;
 };
 
@@ -124,10 +125,13 @@ void weir_log_unblock(struct weir_log *log);
 /* Take a spare to be written over: true, and its number. (Log writer.) */
 bool weir_log_take_spare(struct weir_log *log, uint64_t *number);
 
-/* The segment that holds `sequence`, or the first one above it, pinned; *offset is where to begin
- * looking, *readable the last sequence that may be seen. NULL: nothing readable there. */
-struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint64_t *offset,
-                                  uint64_t *readable);
+/* The segment that holds `sequence`, or the first one above it, pinned; *readable is the last
+ * sequence that may be seen. NULL: nothing readable there. */
+struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint64_t *readable);
+/* Of a pinned segment: where to begin looking for `sequence`, where its records end now, and with
+ * which sequence. */
+void weir_log_extent(struct weir_log *log, const struct weir_segment *segment, uint64_t sequence,
+                     uint64_t *offset, uint64_t *end, uint64_t *last);
 void weir_log_unpin(struct weir_log *log, struct weir_segment *segment);
 
 /* --- log_directory.c ----------------------------------------------------------------------- */

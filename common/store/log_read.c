@@ -1,8 +1,7 @@
 /* Reading: a sequence is found through the segments' names, their sparse index and a walk over the
  * headers of at most a MiB; whoever reads on finds a cursor where it left off. A block is read once
  * and the records point into it. */
-#include "log.h"
-#include "log_scan.h"
+#include "log_survey.h"
 
 #include <base/alloc.h>
 #include <base/log.h>
@@ -84,18 +83,15 @@ static void close_one(struct weir_log *log)
     }
 }
 
-/* The pinned segment's file, and how far it may be read now. Nobody else opens files of segments
- * that are not active. */
-static int open_file(struct reading *reading, struct weir_segment *segment, uint64_t *end,
-                     uint64_t *last)
+/* The pinned segment's file is open after this, and what is in it known. Nobody else opens files of
+ * segments that are not active. */
+static int open_file(struct reading *reading, struct weir_segment *segment)
 {
     struct weir_log *log = reading->reader->log;
-    int fd;
+    int fd, status = 0;
 
     pthread_mutex_lock(&log->lock);
     segment->read_tick = ++reading->reader->tick;
-    *end = segment->end;
-    *last = segment->last;
     fd = segment->fd;
     if (fd < 0)
         close_one(log);
@@ -105,13 +101,15 @@ static int open_file(struct reading *reading, struct weir_segment *segment, uint
 
         fd = log->io->open(log->io, path, O_RDONLY);
         if (fd < 0)
-            weir_io_error(reading->error, errno, "open", path);
+            status = weir_io_error(reading->error, errno, "open", path);
         free(path);
         pthread_mutex_lock(&log->lock);
         segment->fd = fd;
         pthread_mutex_unlock(&log->lock);
     }
-    return fd;
+    if (status == 0 && segment->unsurveyed)
+        status = weir_survey_late(log, segment, reading->error);
+    return status;
 }
 
 static int read_error(struct reading *reading, const struct weir_segment *segment)
@@ -297,16 +295,16 @@ static bool take_records(struct reading *reading, const struct weir_segment *seg
 }
 
 /* Read on in one segment. *more: it is at its end and the reading may go on in the next. */
-static int read_segment(struct reading *reading, struct weir_segment *segment, uint64_t offset,
-                        bool *more)
+static int read_segment(struct reading *reading, struct weir_segment *segment, bool *more)
 {
     struct weir_log *log = reading->reader->log;
-    uint64_t began_at = reading->sequence, end, last, size = 0;
-    int status = 0;
+    uint64_t began_at = reading->sequence, offset, end, last, size = 0;
+    int status = open_file(reading, segment);
 
     *more = true;
-    if (open_file(reading, segment, &end, &last) < 0)
-        return reading->error->code;
+    if (status != 0)
+        return status;
+    weir_log_extent(log, segment, reading->sequence, &offset, &end, &last);
     use_cursor(reading->reader, reading->sequence, segment, &offset);
     while (*more && offset < end) {
         uint64_t wanted;
@@ -357,13 +355,12 @@ int weir_log_read(struct weir_log_reader *reader, uint64_t sequence, uint32_t by
     int status = 0;
 
     while (more && status == 0) {
-        uint64_t offset;
         struct weir_segment *segment =
-            weir_log_pin(reader->log, reading.sequence, &offset, &reading.readable);
+            weir_log_pin(reader->log, reading.sequence, &reading.readable);
 
         if (segment == NULL)
             break;
-        status = read_segment(&reading, segment, offset, &more);
+        status = read_segment(&reading, segment, &more);
         weir_log_unpin(reader->log, segment);
     }
     if (status != 0) {

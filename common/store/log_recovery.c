@@ -1,13 +1,14 @@
 /* Finding the truth in the log's files.
  *
- * Every record is looked at. The certified mark of the log is the highest one that any header
- * bears: what lies at or below it was synced once. So a bad place
+ * Every record that the state may not have absorbed is looked at; of a segment wholly below that,
+ * only the header, and the rest when it is first read (log_survey.c), so that a start takes as long
+ * with a great backlog as with none. The certified mark of the log is the highest one that any
+ * header bears: what lies at or below it was synced once. So a bad place
  *   - below the mark is damage: kept aside, reported, and left out from now on;
  *   - above it is where a crash cut the log off: it ends there.
  * Good records above the mark may live in the page cache only, and nobody can tell whether the disk
  * has them. They are written anew into a fresh segment, which is synced before the log is used. */
-#include "log.h"
-#include "log_scan.h"
+#include "log_survey.h"
 
 #include <base/alloc.h>
 #include <base/canary.h>
@@ -20,226 +21,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCAN_STEP_BYTES (1u << 20)
-#define DAMAGE_REPORTED_MAX 20u
-
-struct bad_place {
-    uint64_t from;
-    uint64_t to;    /* the next good record, or the end of the file */
-    uint64_t after; /* the last sequence before it */
-    uint64_t next;  /* the first sequence behind it; 0: nothing is */
-    /* The log's state before it, in case the log ends here. */
-    uint32_t crc;
-    uint32_t place_count;
-};
-
 struct recovery {
     struct weir_log *log;
-    struct weir_window window;
+    struct weir_survey survey;
     struct weir_error *error;
+    uint64_t absorbed;
     struct weir_listing listing;
     struct weir_segment_header *headers; /* of each */
-    uint64_t mark;                       /* the highest certified mark seen */
-    /* Of the segment looked at. */
-    struct weir_segment *segment;
-    struct bad_place *bad;
-    uint32_t bad_count;
-    uint32_t crc; /* of its last good record */
-    char *report;
-    uint32_t reported;
+    struct weir_segment *segment;        /* the one being taken */
 };
-
-/* --- one segment --------------------------------------------------------------------------- */
-
-static void add_bad_place(struct recovery *recovery, uint64_t from, uint64_t to, uint64_t next)
-{
-    recovery->bad = weir_realloc(recovery->bad, recovery->bad_count + 1, sizeof *recovery->bad);
-    recovery->bad[recovery->bad_count++] =
-        (struct bad_place){.from = from,
-                           .to = to,
-                           .after = recovery->segment->last,
-                           .next = next,
-                           .crc = recovery->crc,
-                           .place_count = recovery->segment->place_count};
-}
-
-static void take_record(struct recovery *recovery, uint64_t offset,
-                        const struct weir_record_header *header)
-{
-    struct weir_segment *segment = recovery->segment;
-
-    if (segment->place_count == 0 ||
-        offset - segment->places[segment->place_count - 1].offset >= WEIR_INDEX_STEP_BYTES)
-        weir_segment_add_place(segment, header->first, offset);
-    segment->last = weir_record_last(header);
-    segment->end = offset + weir_record_bytes(header);
-    recovery->crc = header->crc;
-    if (header->certified > recovery->mark)
-        recovery->mark = header->certified;
-}
-
-/* Where the record behind a bad place begins. */
-static enum weir_look look_behind(struct recovery *recovery, enum weir_look what, uint64_t offset,
-                                  struct weir_record_header *header, uint64_t *found)
-{
-    struct weir_segment *segment = recovery->segment;
-    uint64_t from = offset + WEIR_RECORD_ALIGN;
-
-    /* A header that can be trusted says how far the damage can reach. */
-    if (what == WEIR_LOOK_BAD_BODY && offset + weir_record_bytes(header) <= segment->bytes)
-        from = offset + weir_record_bytes(header);
-    return weir_look_for_record(&recovery->window, from, segment->last, found, header);
-}
-
-/* Walk the segment's records; `limit` is the last sequence known to belong to it. */
-static int scan_segment(struct recovery *recovery, uint64_t limit)
-{
-    struct weir_segment *segment = recovery->segment;
-    uint64_t offset = WEIR_SEGMENT_HEADER_BYTES;
-
-    weir_window_set(&recovery->window, segment->fd, segment->salt, segment->bytes);
-    recovery->bad_count = 0;
-    recovery->crc = segment->salt;
-    while (segment->last < limit) {
-        struct weir_record_header header;
-        enum weir_look look = weir_look_record(&recovery->window, offset, &header);
-
-        if (look == WEIR_LOOK_GOOD &&
-            (header.seed != recovery->crc || header.first <= segment->last))
-            look = WEIR_LOOK_BAD_BODY;
-        if (look == WEIR_LOOK_NONE || look == WEIR_LOOK_BAD_BODY) {
-            uint64_t from = offset;
-
-            look = look_behind(recovery, look, from, &header, &offset);
-            if (look == WEIR_LOOK_NONE) {
-                add_bad_place(recovery, from, segment->bytes, 0);
-                return 0;
-            }
-            if (look == WEIR_LOOK_GOOD)
-                add_bad_place(recovery, from, offset, header.first);
-        }
-        if (look == WEIR_LOOK_ERROR) {
-            char *path = weir_log_segment_path(recovery->log, segment->first);
-            int status = weir_io_error(recovery->error, errno, "read", path);
-
-            free(path);
-            return status;
-        }
-        if (weir_record_last(&header) > limit)
-            return 0;
-        take_record(recovery, offset, &header);
-        offset += weir_record_bytes(&header);
-    }
-    return 0;
-}
-
-/* --- damage -------------------------------------------------------------------------------- */
-
-static int copy_range(struct recovery *recovery, uint64_t from, uint64_t to, int fd)
-{
-    uint64_t written = 0;
-
-    while (from < to) {
-        size_t size = to - from < SCAN_STEP_BYTES ? (size_t)(to - from) : SCAN_STEP_BYTES;
-        const uint8_t *data = weir_window_at(&recovery->window, from, size);
-        struct iovec iov = {(void *)(uintptr_t)data, size};
-
-        if (data == NULL || weir_io_write(recovery->log->io, fd, &iov, 1, written) != 0)
-            return -1;
-        from += size;
-        written += size;
-    }
-    return recovery->log->io->fsync(recovery->log->io, fd);
-}
-
-/* Keep the damaged bytes where nothing is ever written over them. */
-static int keep_aside(struct recovery *recovery, const struct bad_place *bad, const char *path)
-{
-    const struct weir_io *io = recovery->log->io;
-    int status = weir_io_make_directory(io, recovery->log->damaged, recovery->error);
-    int fd;
-
-    if (status != 0)
-        return status;
-    /* An earlier start may have kept it, or a part: it was killed, or there was less damage then.
-     */
-    fd = io->open(io, path, O_WRONLY | O_CREAT);
-    if (fd < 0)
-        return weir_io_error(recovery->error, errno, "make", path);
-    if (copy_range(recovery, bad->from, bad->to, fd) != 0) {
-        status = weir_io_error(recovery->error, errno, "keep damaged bytes in", path);
-        io->unlink(io, path);
-    }
-    io->close(io, fd);
-    if (status == 0 && weir_io_sync_directory(io, recovery->log->damaged) != 0)
-        status = weir_io_error(recovery->error, errno, "sync", recovery->log->damaged);
-    return status;
-}
-
-static void report(struct recovery *recovery, const struct bad_place *bad, uint64_t last,
-                   const char *kept)
-{
-    char *path = weir_log_segment_path(recovery->log, recovery->segment->first);
-    char *longer;
-
-    if (recovery->reported++ == DAMAGE_REPORTED_MAX)
-        longer = weir_asprintf("%s\nand more of the same; see %s", recovery->report,
-                               recovery->log->damaged);
-    else
-        longer = weir_asprintf(
-            "%s%s%s: %" PRIu64 " bytes at offset %" PRIu64 " are damaged; messages %" PRIu64
-            " to %" PRIu64 " can no longer be delivered from there. The bytes are kept in %s",
-            recovery->report != NULL ? recovery->report : "", recovery->report != NULL ? "\n" : "",
-            path, bad->to - bad->from, bad->from, bad->after + 1, last, kept);
-    if (recovery->reported <= DAMAGE_REPORTED_MAX + 1) {
-        free(recovery->report);
-        recovery->report = longer;
-    } else {
-        free(longer);
-    }
-    free(path);
-}
-
-/* The segment's bad places that the mark certifies become holes. Returns the one where the log ends
- * (of the last segment), or NULL, in *cut. */
-static int judge(struct recovery *recovery, uint64_t limit, const struct bad_place **cut)
-{
-    *cut = NULL;
-    for (uint32_t i = 0; i < recovery->bad_count; i++) {
-        const struct bad_place *bad = &recovery->bad[i];
-        uint64_t certified = recovery->mark < limit ? recovery->mark : limit;
-        char *kept;
-        int status;
-
-        if (bad->after >= certified || WEIR_CANARY(DAMAGE_CUT_OFF)) {
-            *cut = bad;
-            return 0;
-        }
-        kept = weir_asprintf("%s/%020" PRIu64 "-%" PRIu64 ".bin", recovery->log->damaged,
-                             recovery->segment->first, bad->from);
-        status = keep_aside(recovery, bad, kept);
-        if (status == 0) {
-            report(recovery, bad, bad->next != 0 ? bad->next - 1 : certified, kept);
-            weir_segment_add_hole(recovery->segment, bad->from, bad->to);
-        }
-        free(kept);
-        if (status != 0)
-            return status;
-        if (bad->next == 0) {
-            recovery->segment->last = certified;
-            recovery->segment->end = bad->to;
-        }
-    }
-    return 0;
-}
-
-static void cut_off(struct recovery *recovery, const struct bad_place *cut)
-{
-    recovery->segment->last = cut->after;
-    recovery->segment->end = cut->from;
-    recovery->segment->place_count = cut->place_count;
-    recovery->crc = cut->crc;
-}
 
 /* --- the records above the mark ------------------------------------------------------------ */
 
@@ -252,13 +42,13 @@ static int find_uncertified(struct recovery *recovery, uint64_t *offset, uint64_
 
     *offset = WEIR_SEGMENT_HEADER_BYTES;
     *before = segment->first - 1;
-    weir_window_set(&recovery->window, segment->fd, segment->salt, segment->end);
+    weir_window_set(&recovery->survey.window, segment->fd, segment->salt, segment->end);
     while (*offset < segment->end) {
         *offset = weir_segment_skip_hole(segment, *offset);
-        if (weir_look_header(&recovery->window, *offset, &header) != WEIR_LOOK_GOOD)
+        if (weir_look_header(&recovery->survey.window, *offset, &header) != WEIR_LOOK_GOOD)
             break;
         *first = header.first;
-        if (header.count > 0 && weir_record_last(&header) > recovery->mark)
+        if (header.count > 0 && weir_record_last(&header) > recovery->survey.mark)
             return 0;
         *before = weir_record_last(&header);
         *offset += weir_record_bytes(&header);
@@ -315,13 +105,13 @@ static int copy_records(struct recovery *recovery, uint64_t offset)
         const uint8_t *bytes;
         int status;
 
-        if (weir_look_record(&recovery->window, offset, &header) != WEIR_LOOK_GOOD)
+        if (weir_look_record(&recovery->survey.window, offset, &header) != WEIR_LOOK_GOOD)
             return weir_error_set(recovery->error, WEIR_EDAMAGED,
                                   "the segment beginning at %" PRIu64
                                   " changes while it is read; check the disk",
                                   segment->first);
-        bytes =
-            weir_window_at(&recovery->window, offset, (size_t)weir_record_content_bytes(&header));
+        bytes = weir_window_at(&recovery->survey.window, offset,
+                               (size_t)weir_record_content_bytes(&header));
         if (header.count > 0 &&
             !(WEIR_CANARY(RECOVERY_SKIPS_RECORD) && weir_record_last(&header) == segment->last)) {
             status = write_anew(recovery, offset, &header, bytes);
@@ -352,7 +142,7 @@ static int secure_uncertified(struct recovery *recovery)
     replaces = before < old->first;
     if (replaces)
         first = old->first;
-    log->certified = recovery->mark < first ? recovery->mark : first - 1;
+    log->certified = recovery->survey.mark < first ? recovery->survey.mark : first - 1;
     log->next_sequence = first;
     status = weir_log_begin_segment(
         log, first, WEIR_SEGMENT_HEADER_BYTES + (old->end - offset) + WEIR_RECORD_HEADER_BYTES,
@@ -382,25 +172,25 @@ static int take_last_segment(struct recovery *recovery)
 {
     struct weir_log *log = recovery->log;
     struct weir_segment *segment = recovery->segment;
-    const struct bad_place *cut;
-    int status = judge(recovery, UINT64_MAX, &cut);
+    const struct weir_bad_place *cut;
+    int status = weir_survey_judge(&recovery->survey, UINT64_MAX, &cut);
 
     if (status != 0)
         return status;
     if (cut != NULL)
-        cut_off(recovery, cut);
-    if (segment->last > recovery->mark && segment->last >= segment->first &&
+        weir_survey_cut_off(&recovery->survey, cut);
+    if (segment->last > recovery->survey.mark && segment->last >= segment->first &&
         !WEIR_CANARY(UNCERTIFIED_NOT_REWRITTEN))
         return secure_uncertified(recovery);
     log->active = segment;
     log->write_end = segment->end;
     log->next_sequence = segment->last + 1;
-    log->certified = recovery->mark;
-    log->marked = recovery->mark;
+    log->certified = recovery->survey.mark;
+    log->marked = recovery->survey.mark;
     log->next_place = segment->place_count > 0
                           ? segment->places[segment->place_count - 1].offset + WEIR_INDEX_STEP_BYTES
                           : WEIR_SEGMENT_HEADER_BYTES;
-    log->crc = recovery->crc;
+    log->crc = recovery->survey.crc;
     weir_log_add_segment(log, segment);
     recovery->segment = NULL;
     return 0;
@@ -410,14 +200,20 @@ static int take_segment(struct recovery *recovery, uint32_t at)
 {
     bool is_last = at + 1 == recovery->listing.count;
     uint64_t limit = is_last ? UINT64_MAX : recovery->headers[at + 1].certified;
-    const struct bad_place *cut;
-    int status = scan_segment(recovery, limit);
+    const struct weir_bad_place *cut;
+    int status = 0;
 
-    if (status != 0)
-        return status;
-    if (is_last)
-        return take_last_segment(recovery);
-    status = judge(recovery, limit, &cut);
+    if (!is_last && limit <= recovery->absorbed && limit >= recovery->segment->first) {
+        recovery->segment->last = limit;
+        recovery->segment->end = recovery->segment->bytes;
+        recovery->segment->unsurveyed = true;
+    } else {
+        status = weir_survey_scan(&recovery->survey, recovery->segment, limit);
+        if (status == 0 && is_last)
+            return take_last_segment(recovery);
+        if (status == 0)
+            status = weir_survey_judge(&recovery->survey, limit, &cut);
+    }
     if (status != 0)
         return status;
     recovery->log->io->close(recovery->log->io, recovery->segment->fd);
@@ -433,8 +229,8 @@ static int open_segment(struct recovery *recovery, uint32_t at, struct weir_segm
     int status = weir_log_open_segment(recovery->log, recovery->listing.firsts[at], header, segment,
                                        recovery->error);
 
-    if (status == 0 && header->certified > recovery->mark)
-        recovery->mark = header->certified;
+    if (status == 0 && header->certified > recovery->survey.mark)
+        recovery->survey.mark = header->certified;
     return status;
 }
 
@@ -464,8 +260,9 @@ static int take_segments(struct recovery *recovery)
 
 /* The state absorbs nothing before it is synced. So where it speaks of messages behind the log's
  * end, somebody or something has cut the log off, and no mark in it is left to tell. */
-static void report_lost_end(struct recovery *recovery, uint64_t absorbed)
+static void report_lost_end(struct recovery *recovery)
 {
+    const uint64_t absorbed = recovery->absorbed;
     const struct weir_log *log = recovery->log;
     const struct weir_segment *last =
         log->segment_count > 0 ? log->segments[log->segment_count - 1] : NULL;
@@ -474,15 +271,15 @@ static void report_lost_end(struct recovery *recovery, uint64_t absorbed)
     if (last == NULL || log->next_sequence > absorbed)
         return;
     path = weir_log_segment_path(log, last->first);
-    longer =
-        weir_asprintf("%s%s%s ends after message %" PRIu64 ", but messages up to %" PRIu64
-                      " were accepted: the file was cut off, or is an older copy. Those of "
-                      "them that were not finished can no longer be delivered; put the whole "
-                      "file back before the next start, if you have it",
-                      recovery->report != NULL ? recovery->report : "",
-                      recovery->report != NULL ? "\n" : "", path, log->next_sequence - 1, absorbed);
-    free(recovery->report);
-    recovery->report = longer;
+    longer = weir_asprintf("%s%s%s ends after message %" PRIu64 ", but messages up to %" PRIu64
+                           " were accepted: the file was cut off, or is an older copy. Those of "
+                           "them that were not finished can no longer be delivered; put the whole "
+                           "file back before the next start, if you have it",
+                           recovery->survey.report != NULL ? recovery->survey.report : "",
+                           recovery->survey.report != NULL ? "\n" : "", path,
+                           log->next_sequence - 1, absorbed);
+    free(recovery->survey.report);
+    recovery->survey.report = longer;
     free(path);
 }
 
@@ -506,6 +303,8 @@ static struct weir_log *log_new(const struct weir_log_config *config)
 static uint64_t oldest_sequence(const struct weir_log *log)
 {
     for (uint32_t i = 0; i < log->segment_count; i++) {
+        if (log->segments[i]->unsurveyed)
+            return log->segments[i]->first;
         if (log->segments[i]->place_count > 0)
             return log->segments[i]->places[0].sequence;
     }
@@ -516,10 +315,11 @@ int weir_log_open(const struct weir_log_config *config, uint64_t absorbed, uint6
                   struct weir_log **self, uint64_t *oldest, char **damage, struct weir_error *error)
 {
     struct weir_log *log = log_new(config);
-    struct recovery recovery = {.log = log, .error = error};
+    struct recovery recovery = {
+        .log = log, .survey = {.log = log, .error = error}, .error = error, .absorbed = absorbed};
     int status;
 
-    weir_window_init(&recovery.window, config->io, SCAN_STEP_BYTES);
+    weir_window_init(&recovery.survey.window, config->io, WEIR_SURVEY_STEP_BYTES);
     status = weir_io_make_directory(log->io, log->directory, error);
     /* Names that the last process gave may not be on the disk yet, and what is appended to their
      * files would be lost with them. */
@@ -530,21 +330,20 @@ int weir_log_open(const struct weir_log_config *config, uint64_t absorbed, uint6
     if (status == 0)
         status = take_segments(&recovery);
     if (status == 0) {
-        report_lost_end(&recovery, absorbed);
+        report_lost_end(&recovery);
         if (log->next_sequence < next_sequence)
             log->next_sequence = next_sequence;
         log->readable = log->segment_count > 0 ? log->next_sequence - 1 : 0;
         log->bytes_max = config->bytes_max; /* not before: recovery may go over it */
         *oldest = oldest_sequence(log);
-        *damage = recovery.report;
+        *damage = recovery.survey.report;
+        recovery.survey.report = NULL;
         *self = log;
     } else {
-        free(recovery.report);
         weir_log_abandon(&log);
     }
-    weir_window_fini(&recovery.window);
+    weir_survey_fini(&recovery.survey);
     free(recovery.listing.firsts);
     free(recovery.headers);
-    free(recovery.bad);
     return status;
 }

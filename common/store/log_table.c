@@ -289,8 +289,7 @@ static uint64_t place_of(const struct weir_segment *segment, uint64_t sequence)
     return low > 0 ? segment->places[low - 1].offset : WEIR_SEGMENT_HEADER_BYTES;
 }
 
-struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint64_t *offset,
-                                  uint64_t *readable)
+struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint64_t *readable)
 {
     struct weir_segment *segment = NULL;
     uint32_t low = 0, high;
@@ -312,10 +311,19 @@ struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint6
     if (low < log->segment_count && sequence <= log->readable) {
         segment = log->segments[low];
         segment->pins++;
-        *offset = place_of(segment, sequence);
     }
     pthread_mutex_unlock(&log->lock);
     return segment;
+}
+
+void weir_log_extent(struct weir_log *log, const struct weir_segment *segment, uint64_t sequence,
+                     uint64_t *offset, uint64_t *end, uint64_t *last)
+{
+    pthread_mutex_lock(&log->lock);
+    *offset = place_of(segment, sequence);
+    *end = segment->end;
+    *last = segment->last;
+    pthread_mutex_unlock(&log->lock);
 }
 
 void weir_log_unpin(struct weir_log *log, struct weir_segment *segment)

@@ -222,21 +222,51 @@ void sim_damage_note(struct sim_process *process)
         spool->damages[i].there = is_there(spool, &spool->damages[i]);
 }
 
+/* Its segment, unless that is gone. */
+static const struct weir_segment *segment_of(const struct sim_spool *spool,
+                                             const struct sim_damage *one)
+{
+    const struct weir_log *log = spool->open->log;
+    for (uint32_t i = 0; i < log->segment_count; i++)
+        if (log->segments[i]->salt == one->salt)
+            return log->segments[i];
+    return NULL;
+}
+
+static void check_kept(const struct sim_process *process, const struct sim_damage *one)
+{
+    if (!is_kept_aside(process->spool, one))
+        sim_fail(process->sim, SIM_CHECK_DAMAGE,
+                 "%s has not kept what was damaged at %" PRIu64 " of %s aside", process->name,
+                 one->offset, one->path);
+}
+
 void sim_damage_check(struct sim_process *process, const char *report)
 {
     const struct sim_spool *spool = process->spool;
     for (uint32_t i = 0; i < spool->damage_count; i++) {
         const struct sim_damage *one = &spool->damages[i];
-        if (!one->there)
+        const struct weir_segment *segment = segment_of(spool, one);
+        if (!one->there || (segment && segment->unsurveyed))
             continue;
         if (!report || !is_reported(report, one))
             sim_fail(process->sim, SIM_CHECK_DAMAGE,
                      "%s starts and does not say that messages %" PRIu64 " to %" PRIu64
                      " are damaged: %s",
                      process->name, one->first, one->last, report ? report : "(no report)");
-        else if (!is_kept_aside(spool, one))
-            sim_fail(process->sim, SIM_CHECK_DAMAGE,
-                     "%s has not kept what was damaged at %" PRIu64 " of %s aside", process->name,
-                     one->offset, one->path);
+        else
+            check_kept(process, one);
+    }
+}
+
+void sim_damage_check_read(struct sim_process *process)
+{
+    const struct sim_spool *spool = process->spool;
+    if (spool->files.dead)
+        return;
+    for (uint32_t i = 0; i < spool->damage_count; i++) {
+        const struct weir_segment *segment = segment_of(spool, &spool->damages[i]);
+        if (spool->damages[i].there && segment && !segment->unsurveyed)
+            check_kept(process, &spool->damages[i]);
     }
 }

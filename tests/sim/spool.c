@@ -55,6 +55,7 @@ static void lane_serve(struct sim_process *process, enum sim_lane lane)
         weir_spool_serve_states(spool->open, tasks);
     else
         weir_spool_serve_reads(spool->open, tasks);
+    sim_damage_check_read(process);
 }
 
 /* Invariant 9: what could not be stored ends the process, and it says why. */

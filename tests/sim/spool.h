@@ -36,8 +36,11 @@ struct sim_spool {
 bool sim_is_segment(const char *path);
 /* While its process is down: perhaps. */
 void sim_damage_some(struct sim_process *process);
-/* Which damages a start will meet; and, when it has ended well, whether it said so. */
+/* Which damages a start will meet; and, when it has ended well, whether it said so of those in
+ * segments that it had to look at. */
 void sim_damage_note(struct sim_process *process);
 void sim_damage_check(struct sim_process *process, const char *report);
+/* What was in the others is kept aside once they were read. */
+void sim_damage_check_read(struct sim_process *process);
 
 #endif

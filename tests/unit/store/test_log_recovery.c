@@ -284,6 +284,82 @@ static void test_damage_at_the_end_of_an_older_segment(void **state)
     free(path);
 }
 
+/* READ all there is: the messages 1 … 20 but `without`. What is told on stderr meanwhile is to be
+ * freed. */
+static char *read_twenty_but(struct spool_fixture *fixture, const uint64_t *without,
+                             uint32_t without_count)
+{
+    struct weir_store_request request = read_request(1, 1, 1u << 20);
+    struct weir_store_result result = {0};
+    char *path = fixture_path(fixture, "stderr"), *said;
+    const int before = dup(STDERR_FILENO);
+    uint32_t at = 0, skipped = 0;
+    size_t size;
+
+    assert_non_null(freopen(path, "w", stderr));
+    perform(&fixture->subject, &request, &result);
+    fflush(stderr);
+    assert_int_equal(dup2(before, STDERR_FILENO), STDERR_FILENO);
+    close(before);
+    assert_int_equal(result.record_count, 20 - without_count);
+    for (uint64_t i = 1; i <= 20; i++) {
+        if (skipped < without_count && without[skipped] == i)
+            skipped++;
+        else
+            assert_record(&result.records[at++], i, 1, LARGE_BYTES);
+    }
+    weir_store_result_fini(&result);
+    uint8_t *data = file_read(path, &size);
+    said = weir_asprintf("%.*s", (int)size, (char *)data);
+    free(data);
+    unlink(path);
+    free(path);
+    return said;
+}
+
+/* A start does not look at what the state has absorbed. Damage there is told as ever, when it is
+ * read. */
+static void test_absorbed_segments_are_looked_at_when_they_are_read(void **state)
+{
+    static const uint64_t damaged[] = {3, 9};
+    struct spool_fixture *fixture = *state;
+    char *first = fixture_segment(fixture, 1), *second = fixture_segment(fixture, 9);
+    char *said;
+
+    fixture_open(fixture);
+    for (uint64_t i = 1; i <= 20; i++)
+        fixture_append(fixture, i, 1, LARGE_BYTES);
+    fixture_absorb(fixture, 10);
+    fixture_close(fixture);
+    file_flip(first, record_offset(first, 2) + WEIR_RECORD_HEADER_BYTES + 30);
+    file_flip(second, record_offset(second, 0) + WEIR_RECORD_HEADER_BYTES + 30);
+
+    fixture_open(fixture); /* the second one may hold what the state does not know */
+    assert_null(strstr(fixture->subject.recovered->damage, "messages 3 to 3 "));
+    assert_non_null(strstr(fixture->subject.recovered->damage, "messages 9 to 9 "));
+    assert_int_equal(fixture_count_files(fixture, "damaged", ".bin"), 1);
+    said = read_twenty_but(fixture, damaged, 2);
+    assert_non_null(strstr(said, "messages 3 to 3 "));
+    assert_int_equal(fixture_count_files(fixture, "damaged", ".bin"), 2);
+    free(said);
+    fixture_absorb(fixture, 20);
+    fixture_close(fixture);
+
+    fixture_open(fixture);
+    assert_null(fixture->subject.recovered->damage);
+    assert_int_equal(fixture->subject.recovered->next_sequence, 21);
+    assert_int_equal(fixture->subject.recovered->oldest_sequence, 1);
+    said = read_twenty_but(fixture, damaged, 2);
+    assert_non_null(strstr(said, "messages 3 to 3 "));
+    assert_non_null(strstr(said, "messages 9 to 9 "));
+    free(said);
+    said = read_twenty_but(fixture, damaged, 2);
+    assert_string_equal(said, ""); /* once is enough */
+    free(said);
+    free(first);
+    free(second);
+}
+
 static void append_into_recycled(struct spool_fixture *fixture)
 {
     for (uint64_t i = 30; i <= 33; i++)
@@ -440,6 +516,7 @@ int main(void)
         CASE(test_kills_in_a_row_lose_nothing_and_pile_nothing_up),
         CASE(test_rotation_names_segments_by_their_first_sequence),
         CASE(test_damage_at_the_end_of_an_older_segment),
+        CASE(test_absorbed_segments_are_looked_at_when_they_are_read),
         CASE(test_stale_bytes_never_continue_a_chain),
         CASE(test_next_sequence_is_above_what_the_state_mentions),
         CASE(test_a_log_cut_below_what_the_state_absorbed_is_damage),
