@@ -248,8 +248,15 @@ enum weir_peek weir_handout_peek(struct weir_ventilator *v, struct weir_group *g
         }
         if (group->row.next - group->settled.low >= WEIR_SETTLED_SPAN_MAX)
             return WEIR_PEEK_END; /* until low rises */
-        if (v->flush.count >= WEIR_FLUSH_OPS_MAX)
+        if (v->flush.count >= WEIR_FLUSH_ROWS_MAX)
             return WEIR_PEEK_LATER;
+        if (weir_settled_has(&group->settled, group->row.next)) { /* no need to read it */
+            bool settled;
+            weir_group_pass(group,
+                            group->row.next + weir_settled_run(&group->settled, group->row.next,
+                                                               v->stream.end, &settled));
+            continue;
+        }
         switch (weir_stream_find(&v->stream, group->row.next, batch)) {
         case WEIR_STREAM_UNKNOWN:
             return WEIR_PEEK_READ;
@@ -355,7 +362,7 @@ static void clear_claimed(struct weir_ventilator *v, struct weir_group *group)
 /* This turn has done enough. */
 static void later(struct weir_ventilator *v, struct weir_group *group)
 {
-    if (v->flush.count >= WEIR_FLUSH_OPS_MAX)
+    if (v->flush.count >= WEIR_FLUSH_ROWS_MAX)
         v->crowded = true; /* all are stirred when that is written */
     else
         weir_ventilator_stir(v, group);
@@ -433,7 +440,7 @@ void weir_handout(struct weir_ventilator *v, struct weir_group *group)
     if (v->state != WEIR_VENTILATOR_OPEN || (group->row.paused && !WEIR_CANARY(PAUSE_IGNORED)))
         return;
     group->reading = false;
-    if (v->flush.count >= WEIR_FLUSH_OPS_MAX) {
+    if (v->flush.count >= WEIR_FLUSH_ROWS_MAX) {
         later(v, group);
         return;
     }

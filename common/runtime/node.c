@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,11 +247,20 @@ static bool find_node(struct weir_process *self, enum weir_role_kind role,
     return true;
 }
 
+/* What is freed goes back to the system. glibc would raise both by itself, as far as 64 MiB, once
+ * blocks of the sizes of our batches and reads have been freed. */
+static void bound_heap(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+}
+
 bool weir_process_start(struct weir_process *self, enum weir_role_kind role, int argc, char **argv,
                         int *status)
 {
     struct options options;
     *self = (struct weir_process){.instance = 1};
+    bound_heap();
     open_standard_streams();
     if (!parse(weir_role_program(role), argc, argv, &options, status))
         return false;
