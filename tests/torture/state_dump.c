@@ -64,12 +64,14 @@ char *dump_recovered(const struct weir_recovered *recovered)
         put_bytes(out, "bits", recovered->chunks[i].bits, WEIR_CHUNK_BYTES);
         fprintf(out, "\n");
     }
-    for (uint32_t i = 0; i < recovered->leased_count; i++)
-        put_row(out, "leased", &recovered->leased[i]);
-    for (uint32_t i = 0; i < recovered->parked_count; i++)
-        put_row(out, "parked", &recovered->parked[i]);
-    for (uint32_t i = 0; i < recovered->blocking_count; i++)
-        put_row(out, "blocking", &recovered->blocking[i]);
+    for (uint32_t i = 0; i < recovered->leased_count; i++) {
+        fprintf(out, "%u of ", recovered->leased[i].count);
+        put_row(out, "leased", &recovered->leased[i].row);
+    }
+    for (uint32_t i = 0; i < recovered->keyed_count; i++)
+        fprintf(out, "keyed %u %" PRIu64 " state %d key %" PRIx64 "\n", recovered->keyed[i].group,
+                recovered->keyed[i].sequence, (int)recovered->keyed[i].state,
+                recovered->keyed[i].key_hash);
     for (uint32_t i = 0; i < recovered->counts_count; i++)
         fprintf(out, "counts %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 "\n",
                 recovered->counts[i].group, recovered->counts[i].deferred,
