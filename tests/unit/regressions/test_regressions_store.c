@@ -103,7 +103,7 @@ static void a_transaction_does_not_overtake_one_that_found_no_room(void **state)
     struct weir_store_request requests[3] = {apply_request(1, &large, 1),
                                              {.id = 2, .kind = WEIR_STORE_QUERY, .count = 1},
                                              apply_request(3, &small, 1)};
-    struct weir_recovered recovered = {0};
+    struct weir_recovered *recovered = weir_zalloc(1, sizeof *recovered);
 
     (void)state;
     simulated_init(&spool, 1);
@@ -115,8 +115,9 @@ static void a_transaction_does_not_overtake_one_that_found_no_room(void **state)
     expect_result(&spool, 1, WEIR_EFULL);
     expect_result(&spool, 2, 0);
     expect_result(&spool, 3, WEIR_EFULL);
-    weir_memory_state_recover(spool.state.memory, &recovered);
-    assert_int_equal(recovered.counts_count, 0);
+    weir_memory_state_recover(spool.state.memory, recovered);
+    assert_int_equal(recovered->counts_count, 0);
+    weir_recovered_destroy(&recovered);
 
     small = row_op(6, 100); /* whoever has seen that may try again */
     requests[0] = apply_request(4, &small, 1);
