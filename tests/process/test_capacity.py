@@ -139,6 +139,7 @@ class Capacity(harness.unittest.TestCase):
             for name in ("plain", "keyed"):
                 before = ventilator.counts(name)["done"]
                 ventilator.load("work", "dispatch", name, RETRIES, "done")
+                wait_for("the last acks to be read", lambda: ventilator.counts(name)["done"] >= before + RETRIES)
                 self.said(f"{RETRIES} of {name} done", ventilator)
                 self.assertEqual(ventilator.counts(name)["done"], before + RETRIES)
             self.assertEqual(ventilator.end(signal.SIGTERM), 0)
