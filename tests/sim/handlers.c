@@ -11,9 +11,11 @@ struct sim_job {
     uint32_t at;       /* the message in work */
     size_t offset;     /* of its body */
     uint32_t handling; /* the number of the message in work, and one; 0: none */
-    bool killed, over;
-    uint64_t tried;  /* as it was of the message in work before this start */
-    uint32_t starts; /* likewise, with this one */
+    bool killed;
+    bool lost;        /* killed, as the message in work is not this worker's any more */
+    int64_t began_ns; /* the message in work */
+    uint64_t tried;   /* as it was of the message in work before this start */
+    uint32_t starts;  /* likewise, with this one */
 };
 
 enum sim_behaviour sim_behaviour_of(const struct sim *sim, uint32_t message, uint32_t group)
@@ -100,10 +102,18 @@ static struct sim_message *job_message(struct sim_process *process, struct sim_j
     return message;
 }
 
+/* The ventilator may have taken back what runs for longer than an attempt may. */
+static bool is_overdue(const struct sim_job *job, int64_t now_ns)
+{
+    const int64_t timeout_ns = job->job.timeout_ms * WEIR_NS_PER_MS;
+    return timeout_ns > 0 && now_ns - job->began_ns > timeout_ns;
+}
+
 static bool handles(const struct sim_process *process, const struct sim_message *message)
 {
+    const int64_t now_ns = process->sim->now_ns;
     for (const struct sim_job *job = process->jobs; job; job = job->next)
-        if (job->handling == message->number + 1 && !job->killed &&
+        if (job->handling == message->number + 1 && !job->killed && !is_overdue(job, now_ns) &&
             weir_job_lease_deadline(job->job.lease) > sim_now(process).mono_ns)
             return true;
     return false;
@@ -164,6 +174,7 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
     sim_check_start(sim, process->group, message, &job->job, job->at);
     check_alone(process, message);
     job->handling = message->number + 1;
+    job->began_ns = sim->now_ns;
     sim_count(sim, SIM_COUNT_STARTS);
     if (message->in[process->group].starts++ > 0)
         sim_count(sim, SIM_COUNT_REPEATS);
@@ -178,6 +189,11 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
             (int)behaviour);
     job_tell(process,
              (struct weir_handled){.type = WEIR_HANDLED_STARTED, .job = number, .first = job->at});
+    if (process->stubborn && weir_random_below(&sim->random, 16) == 0) { /* long past its time */
+        sim_at(sim, 3 * WEIR_NS_PER_S + sim_delay(sim, 12 * WEIR_NS_PER_S), process, message_end,
+               NULL, number * 4 + (crashes ? 1 : 0));
+        return;
+    }
     bool hangs = behaviour == SIM_HANG_ONCE && job->job.attempt == 1 && job->job.timeout_ms > 0;
     int64_t delay = hangs ? job->job.timeout_ms * WEIR_NS_PER_MS
                           : sim_delay(sim, process->slow ? WEIR_NS_PER_S : 20 * WEIR_NS_PER_MS);
@@ -196,7 +212,7 @@ static void come_back(struct sim *sim, struct sim_process *process, void *arg, u
 }
 
 static struct weir_job_outcome outcome_of(struct sim *sim, struct sim_process *process,
-                                          struct sim_message *message, const struct weir_job *job,
+                                          struct sim_message *message, const struct sim_job *job,
                                           const struct weir_message_view *view, bool hung)
 {
     static const char failure[] = "it did not work";
@@ -207,17 +223,18 @@ static struct weir_job_outcome outcome_of(struct sim *sim, struct sim_process *p
         message->in[process->group].starts == 1;
     if (unavailable)
         outcome.outcome = WEIR_UNAVAILABLE;
-    else if (hung || (behaviour == SIM_FAIL_ONCE && job->attempt == 1) ||
+    else if (hung || (behaviour == SIM_FAIL_ONCE && job->job.attempt == 1) ||
              behaviour == SIM_FAIL_ALWAYS || behaviour == SIM_UNAVAILABLE_THEN_FAIL)
         outcome.outcome = WEIR_RETRY;
     else if (behaviour == SIM_REJECT)
         outcome.outcome = WEIR_REJECT;
     if (outcome.outcome == WEIR_DONE) {
         outcome.result = weir_bytes_copy(view->payload, view->payload_bytes);
-        message->in[process->group].handled = true;
+        if (!job->lost) /* else nothing may come of it */
+            message->in[process->group].handled = true;
     } else {
         outcome.error = weir_bytes_borrow(failure, sizeof failure - 1);
-        message->in[process->group].failures += outcome.outcome != WEIR_UNAVAILABLE;
+        message->in[process->group].failures += outcome.outcome != WEIR_UNAVAILABLE && !job->lost;
         sim_count(sim, SIM_COUNT_FAILURES);
     }
     return outcome;
@@ -240,10 +257,13 @@ static void message_end(struct sim *sim, struct sim_process *process, void *arg,
     if (!message)
         return;
     job->handling = 0;
+    if (job->killed)
+        sim_count(sim, SIM_COUNT_LATE);
     struct weir_job_outcome *outcome = weir_zalloc(1, sizeof *outcome);
-    *outcome = outcome_of(sim, process, message, &job->job, &view, (number & 2) != 0);
+    *outcome = outcome_of(sim, process, message, job, &view, (number & 2) != 0);
     outcome->first = job->at;
-    if (outcome->outcome == WEIR_UNAVAILABLE && message->in[process->group].starts == job->starts)
+    if (outcome->outcome == WEIR_UNAVAILABLE && message->in[process->group].starts == job->starts &&
+        !is_overdue(job, sim->now_ns)) /* else it may have counted before this answer */
         message->in[process->group].tried = job->tried; /* that was no attempt */
     bool stop = job->job.ordered && outcome->outcome != WEIR_DONE;
     uint32_t width = (uint32_t)(job->job.index.size / job->job.count);
@@ -282,6 +302,9 @@ void sim_handler_kill(struct sim_process *process, uint64_t id)
     if (!job || job->killed)
         return;
     job->killed = true;
+    job->lost = weir_job_lease_deadline(job->job.lease) == 0 && !process->told_to_stop;
+    if (process->stubborn && job->handling)
+        return; /* it goes on, and says what it likes */
     /* what runs is cut off: no outcome, and the job ends */
     sim_at(process->sim, WEIR_NS_PER_MS, process, message_start, NULL, id);
 }

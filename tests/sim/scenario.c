@@ -58,6 +58,7 @@ static void worker_make(struct sim *sim, uint32_t number, struct sim_process *si
     worker->prefetch_bytes = roll(sim, 0, 2) ? 1u << 20 : roll(sim, 20, 800);
     worker->job_messages_max = roll(sim, 0, 1) ? 1 : 8;
     worker->slow = sim->params.slow && roll(sim, 0, 2) == 0;
+    worker->stubborn = sim->params.late && roll(sim, 0, 1) == 0;
     uint32_t upstreams = relays > 0 ? roll(sim, 1, relays) : ventilators;
     for (uint32_t u = 0; u < upstreams; u++)
         sim_link_add(worker, WEIR_PORT_FROM + u,
@@ -208,6 +209,7 @@ static void drain(struct sim *sim, struct sim_process *process)
 {
     struct weir_event event = {.type = WEIR_EVENT_DRAIN};
     sim_count(sim, SIM_COUNT_DRAINS);
+    process->told_to_stop = true;
     sim_log(sim, process->name, "is told to stop");
     sim_step(process, &event);
 }

@@ -133,6 +133,7 @@ struct sim_process {
     uint32_t machine;     /* those of one lose power together */
     int64_t disk_slow_ns; /* what its disk takes at most for one thing; 0: as usual */
     bool stopping;        /* the role has said that it is finished */
+    bool told_to_stop;    /* in this life */
     bool said_why;        /* the role has told of an error in this life */
     /* ventilator */
     struct sim_spool *spool;
@@ -157,7 +158,8 @@ struct sim_process {
     uint32_t beat_count;
     uint32_t group;
     uint32_t concurrency, prefetch, job_messages_max;
-    bool slow; /* its handlers take up to a second */
+    bool slow;     /* its handlers take up to a second */
+    bool stubborn; /* … and cannot be stopped: the library's, in a thread of the process */
     uint64_t prefetch_bytes;
     struct sim_job *jobs;
     uint32_t running;

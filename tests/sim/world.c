@@ -474,6 +474,7 @@ void sim_start(struct sim_process *process)
         return;
     process->epoch++;
     process->stopping = false;
+    process->told_to_stop = false;
     process->said_why = false;
     process->busy_said = process->refused_said = 0;
     free(process->held);
