@@ -140,6 +140,7 @@ static int take_ended(struct loading *loading, sqlite3_stmt *statement, struct w
 {
     const uint8_t *at = sqlite3_column_blob(statement, 35);
     const uint32_t bytes = (uint32_t)sqlite3_column_bytes(statement, 35);
+    uint64_t above = 0;
 
     if (bytes == 0) /* of a state that was made before there were any */
         return 0;
@@ -147,9 +148,19 @@ static int take_ended(struct loading *loading, sqlite3_stmt *statement, struct w
         (bytes - 8) / WEIR_STATE_ENDED_BYTES > WEIR_ENDED_RANGES_MAX)
         return damaged(loading, "the length of what has ended in group", text_column(statement, 1));
     ended->known_from = get_u64(at);
-    for (at += 8; ended->count < (bytes - 8) / WEIR_STATE_ENDED_BYTES; at += WEIR_STATE_ENDED_BYTES)
-        ended->at[ended->count++] = (struct weir_ended_range){
-            .first = get_u64(at), .last = get_u64(at + 8), .fate = get_u32(at + 16)};
+    for (at += 8; ended->count < (bytes - 8) / WEIR_STATE_ENDED_BYTES;
+         at += WEIR_STATE_ENDED_BYTES) {
+        struct weir_ended_range *range = &ended->at[ended->count++];
+
+        range->first = get_u64(at);
+        range->last = get_u64(at + 8);
+        range->fate = get_u32(at + 16);
+        if (range->first <= above || range->last < range->first || range->last == UINT64_MAX ||
+            (range->fate != WEIR_FATE_LOST && range->fate != WEIR_FATE_DROPPED))
+            return damaged(loading, "a range of what has ended in group",
+                           text_column(statement, 1));
+        above = range->last;
+    }
     return 0;
 }
 

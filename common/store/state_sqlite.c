@@ -321,6 +321,9 @@ static int upgrade(struct weir_state *state, int64_t version, struct weir_error 
     static const char *const steps[WEIR_STATE_VERSION] = {
         [1] = "BEGIN IMMEDIATE;"
               "ALTER TABLE groups ADD COLUMN ended BLOB NOT NULL DEFAULT x'';"
+              "CREATE INDEX IF NOT EXISTS messages_keyed"
+              " ON messages (group_number, state, sequence, key_hash)"
+              " WHERE key_hash <> 0 AND state IN (1, 2);"
               "PRAGMA user_version = 2;"
               "COMMIT",
     };
@@ -362,8 +365,8 @@ static int read_identity(struct weir_state *state, uint16_t tag, struct weir_err
 /* What the last process wrote to the WAL it may not have synced, and a sync that failed may have
  * dropped it from the page cache's dirty pages; yet it is what we read. So it becomes durable
  * before anything is done because of it: the log must not be freed on the word of a transaction
- * that a power cut takes back. Somebody's reading may keep it from being taken in wholly, but not
- * from being synced. */
+ * that a power cut takes back. Somebody who reads the database meanwhile may keep a part of it from
+ * being taken in. */
 static int secure_wal(struct weir_state *state, struct weir_error *error)
 {
     int code;
