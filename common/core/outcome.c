@@ -131,8 +131,12 @@ static void done(struct weir_ventilator *v, struct weir_lease *lease,
         return;
     for (uint32_t i = 0; i < count && slice->keys.size; i++)
         key_ends(group, weir_lease_key(slice, first + i), sequence + i);
+    /* What is from before the start has a row of its own, unless a start joined it to others. */
     for (uint32_t i = 0; i < count && lease->durable; i++)
-        weir_flush_row_drop(v, group->row.number, sequence + i);
+        if (sequence + i < group->row.start)
+            row_done(v, group, weir_row_new(group, sequence + i, slice->time_ms));
+        else
+            weir_flush_row_drop(v, group->row.number, sequence + i);
     if (!lease->durable)
         weir_group_settle(group, sequence, count);
 }
