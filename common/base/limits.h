@@ -193,7 +193,7 @@ _Static_assert(WEIR_HISTORY_BYTES_MAX + WEIR_TOPIC_BYTES_MAX + WEIR_NAME_BYTES_M
                    WEIR_ORIGIN_BYTES_MAX,
                "whatever was accepted can be made a dead letter");
 _Static_assert(WEIR_READS_MAX *WEIR_READ_BYTES <= WEIR_READ_CACHE_BYTES_MAX,
-               "no group pushes out what another is about to get");
+               "no group pushes out what another is about to get, unless batches are larger");
 _Static_assert(WEIR_LEASE_MS > 4 * WEIR_HEARTBEAT_MS, "a lease outlives lost heartbeats");
 _Static_assert(2u * WEIR_LEASES_MAX * 48u <= WEIR_CONTROL_BYTES_MAX, "leases fit a control frame");
 _Static_assert(WEIR_ACKS_MAX *(WEIR_ERROR_BYTES_MAX + 64u) <= WEIR_CONTROL_BYTES_MAX,

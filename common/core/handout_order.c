@@ -259,7 +259,7 @@ static bool take_one(struct weir_ventilator *v, struct weir_group *group,
     const uint64_t key = weir_stream_batch_key(batch, sequence);
     if (key && !weir_keys_free(keys, key, v->delivery.number)) {
         if (!weir_keys_has(keys, key) || !weir_keys_may_wait(keys, key))
-            return false; /* no room for another key: `next` stays until one is done with */
+            return false; /* no room for it, or behind it: `next` stays until a key is done with */
         weir_keys_wait(keys, key, sequence);
     } else {
         if (weir_delivery_add(v, batch, sequence, 1, false) == 0)

@@ -136,14 +136,18 @@ static int take_policy(struct loading *loading, sqlite3_stmt *statement,
     return split_topics(loading, text_column(statement, 2), policy);
 }
 
-static int take_ended(struct loading *loading, sqlite3_stmt *statement, struct weir_ended *ended)
+static int take_ended(struct loading *loading, sqlite3_stmt *statement,
+                      struct weir_group_row *group)
 {
+    struct weir_ended *ended = &group->ended;
     const uint8_t *at = sqlite3_column_blob(statement, 35);
     const uint32_t bytes = (uint32_t)sqlite3_column_bytes(statement, 35);
     uint64_t above = 0;
 
-    if (bytes == 0) /* of a state that was made before there were any */
+    if (bytes == 0) { /* of a state that was made before this was kept */
+        ended->known_from = group->next;
         return 0;
+    }
     if (bytes < 8 || (bytes - 8) % WEIR_STATE_ENDED_BYTES != 0 ||
         (bytes - 8) / WEIR_STATE_ENDED_BYTES > WEIR_ENDED_RANGES_MAX)
         return damaged(loading, "the length of what has ended in group", text_column(statement, 1));
@@ -197,7 +201,7 @@ static int take_group(struct loading *loading, sqlite3_stmt *statement)
     raise_next(loading, group->start);
     raise_next(loading, group->low);
     raise_next(loading, group->next);
-    if (take_ended(loading, statement, &group->ended) != 0)
+    if (take_ended(loading, statement, group) != 0)
         return loading->error->code;
     return take_policy(loading, statement, &group->policy);
 }

@@ -107,6 +107,7 @@ static void put_group(struct spool_fixture *fixture)
     op.group->number = 1;
     op.group->policy = weir_group_policy_default();
     memcpy(op.group->policy.name, "broken", sizeof "broken");
+    op.group->low = op.group->next = 9;
     op.group->ended.count = 1;
     op.group->ended.at[0] = (struct weir_ended_range){1, 2, WEIR_FATE_LOST};
     apply(&fixture->subject, &op, 1);
@@ -145,6 +146,21 @@ static void ranges_that_cannot_be_are_damage(void **state)
     fixture_open(fixture);
 }
 
+/* 4: a state of version 1 does not tell what was lost or dropped, and after the upgrade all of it
+ * was said to be done. Only that it has ended is known. */
+static void what_version_1_did_not_keep_is_not_known(void **state)
+{
+    struct spool_fixture *fixture = *state;
+
+    fixture_open(fixture);
+    put_group(fixture);
+    fixture_close(fixture);
+    execute(fixture, "ALTER TABLE groups DROP COLUMN ended; PRAGMA user_version = 1");
+    fixture_open(fixture);
+    assert_int_equal(fixture->subject.recovered->groups[0].ended.known_from, 9);
+    assert_int_equal(fixture->subject.recovered->groups[0].ended.count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +169,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_upgraded_state_has_all_that_a_new_one_has,
                                         fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(ranges_that_cannot_be_are_damage, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(what_version_1_did_not_keep_is_not_known, fixture_set_up,
                                         fixture_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
