@@ -53,17 +53,33 @@ static struct sim_message *message_new(struct sim *sim, uint32_t stream)
     return message;
 }
 
-/* The message that the stream took under this key; NULL: none is confirmed. */
+/* The message that the stream took under this key, at this sequence (0: any); NULL: none is
+ * confirmed. */
 static const struct sim_message *original_of(const struct sim *sim,
-                                             const struct sim_message *message)
+                                             const struct sim_message *message, uint64_t sequence)
 {
     for (uint32_t i = 0; i < sim->message_count; i++) {
         const struct sim_message *other = &sim->messages[i];
         if (other != message && other->confirmed && !other->duplicate &&
-            other->stream == message->stream && other->idempotency == message->idempotency)
+            other->stream == message->stream && other->idempotency == message->idempotency &&
+            (sequence == 0 || other->sequence == sequence))
             return other;
     }
     return NULL;
+}
+
+/* How many other keys the stream has taken between them, at least. */
+static uint32_t keys_between(const struct sim *sim, const struct sim_message *original,
+                             const struct sim_message *message)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < sim->message_count; i++) {
+        const struct sim_message *other = &sim->messages[i];
+        count += other->stream == message->stream && other->idempotency && other->confirmed &&
+                 !other->duplicate && !other->unsure && other->sequence > original->sequence &&
+                 other->sequence < message->sequence;
+    }
+    return count;
 }
 
 static void told_duplicate(struct sim *sim, struct sim_message *message,
@@ -71,16 +87,24 @@ static void told_duplicate(struct sim *sim, struct sim_message *message,
 {
     struct weir_id id;
     weir_id_decode(duplicate->id, &id);
-    const struct sim_message *original = message->idempotency ? original_of(sim, message) : NULL;
+    const struct sim_message *original =
+        message->idempotency ? original_of(sim, message, id.sequence) : NULL;
     message->duplicate = true;
     sim_count(sim, SIM_COUNT_DUPLICATES);
     if (!message->idempotency)
         sim_fail(sim, SIM_CHECK_DUPLICATE, "message %u is called a duplicate, and has no key",
                  message->number);
-    else if (!original || original->sequence != id.sequence)
+    else if (!original)
         sim_fail(sim, SIM_CHECK_DUPLICATE,
                  "message %u is called a duplicate of %llu, which does not have its key",
                  message->number, (unsigned long long)id.sequence);
+    else if (sim->params.window && !sim->params.damage &&
+             keys_between(sim, original, message) >= sim->params.window)
+        sim_fail(sim, SIM_CHECK_DUPLICATE,
+                 "message %u is called a duplicate of %llu, with %u keys between them, and the "
+                 "window has %u",
+                 message->number, (unsigned long long)id.sequence,
+                 keys_between(sim, original, message), sim->params.window);
 }
 
 static void submitted(void *self_pointer, const struct weir_submitted *submitted,
@@ -107,12 +131,17 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
             const struct weir_duplicate *duplicate = &submitted->answer->duplicates[i];
             told_duplicate(sim, &sim->messages[batch->numbers[duplicate->index]], duplicate);
         }
-        /* An OK that is said again after a restart names no duplicates. */
+        /* An OK that is said again after a restart names no duplicates. What it does not name may
+         * be new all the same, when its key was forgotten: then groups have it. */
         for (uint32_t i = 0; i < batch->count; i++) {
             struct sim_message *message = &sim->messages[batch->numbers[i]];
             const struct sim_message *original =
-                message->idempotency ? original_of(sim, message) : NULL;
-            if (original && original->sequence < message->sequence)
+                message->idempotency ? original_of(sim, message, 0) : NULL;
+            if (!original || original->sequence >= message->sequence || message->duplicate)
+                continue;
+            if (sim->params.window)
+                message->unsure = true;
+            else
                 message->duplicate = true;
         }
         sim_log(sim, self->process->name, "confirmed %u messages from sequence %llu", batch->count,

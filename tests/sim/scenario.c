@@ -145,7 +145,8 @@ static struct weir_role *ventilator_new(struct sim_process *process, uint64_t se
                                             .spool_bytes_max = process->store_bytes_max,
                                             .dead_letters = true,
                                             .idempotency_window_ms = 30 * 24 * INT64_C(3600000),
-                                            .idempotency_count_max = 10000};
+                                            .idempotency_count_max =
+                                                sim->params.window ? sim->params.window : 10000};
     struct weir_recovered *recovered = sim_spool_open(process);
     return !recovered ? NULL : weir_ventilator_new(&config, &recovered, &process->host, seed);
 }

@@ -183,6 +183,7 @@ struct sim_message {
     bool placed;     /* its sequence is known */
     uint32_t sender; /* the process that sent it */
     bool duplicate;  /* it was told to be one: the stream does not have it */
+    bool unsure;     /* it may be one: whether or not its key was forgotten, nobody said */
     bool damaged;    /* on the disk: it may be lost, and that must be said */
     uint64_t sequence;
     struct {
