@@ -139,11 +139,12 @@ class Capacity(harness.unittest.TestCase):
             for name in ("plain", "keyed"):
                 before = ventilator.counts(name)
                 ventilator.load("work", "dispatch", name, RETRIES, "done")
-                wait_for("what was out to be done, or back", lambda: not ventilator.counts(name)["in-flight"])
+                # The acks that a worker says last may be lost with its connection: what they were for is out until
+                # its lease ends, 30 s later, and then waits again.
+                wait_for("what was out to be done, or back", lambda: not ventilator.counts(name)["in-flight"], 120)
                 self.said(f"{RETRIES} of {name} done", ventilator)
                 now = ventilator.counts(name)
                 self.assertGreater(now["done"], before["done"])
-                # The acks that a worker says last may be lost with its connection: what they were for waits again.
                 self.assertLessEqual(now["done"], before["done"] + RETRIES)
                 self.assertEqual(sum(now[what] for what in ALL), sum(before[what] for what in ALL))
             self.assertEqual(ventilator.end(signal.SIGTERM), 0)
