@@ -19,22 +19,12 @@ static int teardown(void **state)
     return 0;
 }
 
-static void echo(struct worker *self, uint32_t upstream)
+static void echo_beats(struct worker *self)
 {
-    for (const struct said *said; (said = script_next(self->script));) {
-        if (said->control.verb != WEIR_VERB_HEARTBEAT || said->port != UP(upstream))
-            continue;
-        struct weir_control answer = said->control;
-        WEIR_SET(&answer, incarnation, INCARNATION, INCARNATION + upstream);
-        worker_feed(self, UP(upstream), &answer);
-    }
-}
-
-static void say_waiting(struct worker *self, uint32_t upstream)
-{
-    struct weir_control waiting = {.verb = WEIR_VERB_WAITING};
-    WEIR_SET(&waiting, group, GROUP, weir_text_of("email"));
-    worker_feed(self, UP(upstream), &waiting);
+    for (const struct said *said; (said = script_next(self->script));)
+        if (said->control.verb == WEIR_VERB_HEARTBEAT && said->port == UP(0))
+            worker_echo(self, 0, said->control.serial, INCARNATION, said->control.leases,
+                        said->control.lease_count);
 }
 
 /* 1: all upstreams had said WAITING while the worker had nothing to lend for longer than a second.
@@ -48,12 +38,12 @@ static void who_has_waited_for_long_is_lent_to(void **state)
     self->config.job_messages_max = 8;
     worker_up(self);
     worker_deliver(self, &(struct delivered){.delivery = 1, .count = 8});
-    say_waiting(self, 0);
-    say_waiting(self, 1);
+    worker_waiting(self, 0);
+    worker_waiting(self, 1);
     script_skip(self->script);
     for (int i = 0; i < 3; i++) {
         worker_pass_ms(self, WEIR_HEARTBEAT_MS);
-        echo(self, 0);
+        echo_beats(self);
         worker_pass_ms(self, 1);
     }
     script_skip(self->script);
@@ -66,26 +56,6 @@ static void who_has_waited_for_long_is_lent_to(void **state)
     assert_int_equal(messages, 4);
 }
 
-/* Message `index` of delivery 1, by this upstream. */
-static void deliver_part(struct worker *self, uint32_t upstream, uint32_t index)
-{
-    static const uint8_t producer[16] = {1};
-    struct weir_slice_info slice = {
-        .index = index, .count = 1, .sequence = 100 + index, .time_ms = 1, .attempt = 1};
-    struct weir_control control = {.verb = WEIR_VERB_DELIVER, .slice_count = 1};
-    WEIR_SET(&control, group, GROUP, weir_text_of("email"));
-    WEIR_SET(&control, incarnation, INCARNATION, INCARNATION);
-    WEIR_SET(&control, delivery, DELIVERY, 1);
-    WEIR_SET(&control, lease_ms, LEASE_MS, 30000);
-    WEIR_SET(&control, slices, SLICES, &slice);
-    struct weir_frames frames = script_frames(&control);
-    script_batch(producer, 1, 1, NULL, &frames);
-    struct weir_event event = script_event(self->script, WEIR_EVENT_MESSAGE, UP(upstream), 0);
-    event.frames = &frames;
-    weir_role_step(self->role, &event);
-    weir_frames_drop(&frames);
-}
-
 /* 2: routers had split one delivery, and parts of it came by two ways. When the first way's
  * connection was made anew, READY did not name what had come by it, as the delivery's last part had
  * come by the other: the router gave back a message that was being handled. */
@@ -95,21 +65,15 @@ static void ready_names_what_came_by_that_way(void **state)
     self->config.upstream_count = 2;
     worker_up(self);
     script_skip(self->script);
-    for (uint32_t i = 0; i < 2; i++) {
-        struct weir_control waiting = {.verb = WEIR_VERB_WAITING};
-        WEIR_SET(&waiting, group, GROUP, weir_text_of("email"));
-        worker_feed(self, UP(i), &waiting);
-    }
+    for (uint32_t i = 0; i < 2; i++)
+        worker_waiting(self, i);
     const struct said *less = script_find(self->script, WEIR_VERB_CREDIT);
     assert_non_null(less); /* half of what the first had is asked back, for the second */
-    struct weir_control credited = {.verb = WEIR_VERB_CREDITED};
-    WEIR_SET(&credited, group, GROUP, weir_text_of("email"));
-    WEIR_SET(&credited, messages, MESSAGES, 0);
-    WEIR_SET(&credited, bytes, BYTES, 0);
-    WEIR_SET(&credited, serial, SERIAL, less->control.serial);
-    worker_feed(self, UP(0), &credited);
-    deliver_part(self, 0, 0);
-    deliver_part(self, 1, 1);
+    worker_credited(self, 0, less->control.serial, 0, 0);
+    for (uint32_t i = 0; i < 2; i++)
+        worker_deliver(self,
+                       &(struct delivered){
+                           .upstream = i, .relayed = true, .delivery = 1, .first = i, .count = 1});
     assert_int_equal(self->script->job_count, 2);
     worker_started(self, 0, 0);
     worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
@@ -134,10 +98,8 @@ static void a_delay_beyond_all_bounds_is_bounded(void **state)
     struct weir_job_outcome outcome = {.count = 1, .outcome = WEIR_RETRY, .delay_ms = INT64_MAX};
     struct weir_handled handled = {
         .type = WEIR_HANDLED_OUTCOMES, .job = job, .outcome_count = 1, .outcomes = &outcome};
-    struct weir_event event = script_event(self->script, WEIR_EVENT_HANDLED, 0, 0);
-    event.handled = &handled;
     script_skip(self->script);
-    weir_role_step(self->role, &event); /* what does not parse fails in the script */
+    worker_handled(self, &handled); /* what does not parse fails in the script */
     const struct said *ack = worker_expect_ack(self, 1, 0, 1, WEIR_RETRY);
     assert_int_equal(ack->control.acks[0].delay_ms, WEIR_DURATION_MS_MAX);
 }
@@ -150,7 +112,7 @@ static void an_echo_may_come_another_way(void **state)
     struct worker *self = *state;
     self->config.upstream_count = 2;
     worker_up(self);
-    deliver_part(self, 0, 0);
+    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 1});
     assert_int_equal(self->script->job_count, 1);
     worker_started(self, 0, 0);
     script_skip(self->script);
@@ -161,11 +123,8 @@ static void an_echo_may_come_another_way(void **state)
         ;
     assert_non_null(beat);
     assert_int_equal(beat->port, UP(0));
-    struct weir_control none = {.verb = WEIR_VERB_HEARTBEAT};
-    WEIR_SET(&none, serial, SERIAL, beat->control.serial);
-    WEIR_SET(&none, incarnation, INCARNATION, INCARNATION);
     assert_int_equal(self->script->killed_count, 0);
-    worker_feed(self, UP(1), &none);
+    worker_echo(self, 1, beat->control.serial, INCARNATION, NULL, 0);
     assert_int_equal(self->script->killed_count, 1);
 }
 
@@ -210,11 +169,7 @@ static void what_a_killed_job_had_not_begun_waits_again(void **state)
     worker_pass_ms(self, WEIR_HEARTBEAT_MS);
     const struct said *beat = script_find(self->script, WEIR_VERB_HEARTBEAT);
     struct weir_lease_ref left = {INCARNATION, 1, 1, 3};
-    struct weir_control lives = {.verb = WEIR_VERB_HEARTBEAT, .lease_count = 1};
-    WEIR_SET(&lives, serial, SERIAL, beat->control.serial);
-    WEIR_SET(&lives, incarnation, INCARNATION, INCARNATION);
-    WEIR_SET(&lives, leases, LEASES, &left);
-    worker_feed(self, UP(0), &lives);
+    worker_echo(self, 0, beat->control.serial, INCARNATION, &left, 1);
     assert_int_equal(self->script->killed_count, 1);
     worker_job_end(self, 0);
     assert_int_equal(self->script->job_count, 2);

@@ -106,18 +106,11 @@ static void lends_to_the_upstream_that_has_work(void **state)
         assert_true(worker_credit(self, i, &messages, &bytes));
         assert_int_equal(messages, i == 0 ? 8 : 0); /* the first had it all before */
     }
-    struct weir_control waiting = {.verb = WEIR_VERB_WAITING};
-    WEIR_SET(&waiting, group, GROUP, weir_text_of("email"));
-    worker_feed(self, UP(1), &waiting);
+    worker_waiting(self, 1);
     const struct said *less = script_expect(self->script, UP(0), WEIR_VERB_CREDIT);
     assert_int_equal(less->control.messages, 0);
     assert_null(script_next(self->script)); /* nothing is lent twice */
-    struct weir_control credited = {.verb = WEIR_VERB_CREDITED};
-    WEIR_SET(&credited, group, GROUP, weir_text_of("email"));
-    WEIR_SET(&credited, messages, MESSAGES, 0);
-    WEIR_SET(&credited, bytes, BYTES, 0);
-    WEIR_SET(&credited, serial, SERIAL, less->control.serial);
-    worker_feed(self, UP(0), &credited);
+    worker_credited(self, 0, less->control.serial, 0, 0);
     assert_true(worker_credit(self, 1, &messages, &bytes));
     assert_int_equal(messages, 8);
     assert_int_equal(bytes, 1 << 19); /* bytes are shared for good */
@@ -132,9 +125,7 @@ static void waiting_is_remembered(void **state)
     self->config.prefetch = 1;
     worker_up(self);
     deliver(self, 1, 0, 1);
-    struct weir_control waiting = {.verb = WEIR_VERB_WAITING};
-    WEIR_SET(&waiting, group, GROUP, weir_text_of("email"));
-    worker_feed(self, UP(1), &waiting);
+    worker_waiting(self, 1);
     assert_false(worker_credit(self, 1, &messages, &bytes));
     worker_pass_ms(self, 3000);
     worker_job_is(self, 0, WEIR_DONE);
@@ -275,9 +266,7 @@ static void outcomes_of_a_turn_share_an_ack(void **state)
                                    .job = worker_job(self, 0)->id,
                                    .outcome_count = 4,
                                    .outcomes = outcomes};
-    struct weir_event event = script_event(self->script, WEIR_EVENT_HANDLED, 0, 0);
-    event.handled = &handled;
-    weir_role_step(self->role, &event);
+    worker_handled(self, &handled);
     const struct said *said = script_find(self->script, WEIR_VERB_ACK);
     assert_int_equal(said->control.ack_count, 3);
     const struct weir_ack *acks = said->control.acks;
@@ -324,9 +313,7 @@ static void long_errors_are_cut_and_spread_over_frames(void **state)
                                    .job = worker_job(self, 0)->id,
                                    .outcome_count = 2000,
                                    .outcomes = outcomes};
-    struct weir_event event = script_event(self->script, WEIR_EVENT_HANDLED, 0, 0);
-    event.handled = &handled;
-    weir_role_step(self->role, &event);
+    worker_handled(self, &handled);
     uint32_t next = 0;
     for (const struct said *said; (said = script_find(self->script, WEIR_VERB_ACK));) {
         assert_true(said->frames.at[0].size <= WEIR_CONTROL_BYTES_MAX);
@@ -355,10 +342,7 @@ static void a_batch_that_cannot_be_read_is_rejected(void **state)
     weir_frames_push(&frames, weir_bytes_copy("?", 1));
     weir_frames_push(&frames, weir_bytes_copy("\1\0\0\0", 4));
     weir_frames_push(&frames, weir_bytes_copy("x", 1));
-    struct weir_event event = script_event(self->script, WEIR_EVENT_MESSAGE, UP(0), 0);
-    event.frames = &frames;
-    weir_role_step(self->role, &event);
-    weir_frames_drop(&frames);
+    worker_message(self, UP(0), &frames);
     assert_int_equal(self->script->job_count, 0);
     const struct said *said = worker_expect_ack(self, 1, 4, 1, WEIR_REJECT);
     assert_true(said->control.acks[0].error_bytes > 0);
@@ -385,18 +369,6 @@ static const struct said *beat(struct worker *self)
     assert_non_null(said);
     assert_int_equal(said->control.worker, self->number);
     return said;
-}
-
-static void echo(struct worker *self, uint32_t upstream, uint64_t serial, uint64_t incarnation,
-                 struct weir_lease_ref *refs, uint32_t count)
-{
-    struct weir_control control = {.verb = WEIR_VERB_HEARTBEAT, .lease_count = count};
-    WEIR_SET(&control, serial, SERIAL, serial);
-    WEIR_SET(&control, worker, WORKER, self->number);
-    WEIR_SET(&control, incarnation, INCARNATION, incarnation);
-    if (count > 0)
-        WEIR_SET(&control, leases, LEASES, refs);
-    worker_feed(self, UP(upstream), &control);
 }
 
 static void beats_name_what_is_held_and_what_runs(void **state)
@@ -430,7 +402,7 @@ static void an_echo_pushes_the_deadline_from_when_it_was_asked(void **state)
     const struct said *said = beat(self);
     const int64_t sent_ns = self->script->now.mono_ns;
     script_pass_ms(self->script, 700); /* the answer takes its time */
-    echo(self, 0, said->control.serial, INCARNATION, said->control.leases, 1);
+    worker_echo(self, 0, said->control.serial, INCARNATION, said->control.leases, 1);
     assert_int_equal(weir_job_lease_deadline(worker_job(self, 0)->lease),
                      sent_ns + 30 * WEIR_NS_PER_S);
     assert_int_equal(self->script->killed_count, 0);
@@ -447,7 +419,7 @@ static void what_an_echo_does_not_name_is_lost(void **state)
     const struct said *said = beat(self);
     struct weir_lease_ref live[] = {{INCARNATION, 1, 2, 1}, {INCARNATION, 2, 0, 1}};
     deliver(self, 3, 0, 1); /* after the beat: not judged by its echo */
-    echo(self, 0, said->control.serial, INCARNATION, live, 2);
+    worker_echo(self, 0, said->control.serial, INCARNATION, live, 2);
     assert_int_equal(self->script->killed_count, 1);
     assert_int_equal(self->script->killed[0], worker_job(self, 0)->id);
     assert_int_equal(weir_job_lease_deadline(worker_job(self, 0)->lease), 0);
@@ -474,7 +446,7 @@ static void a_job_goes_on_when_only_others_of_it_are_lost(void **state)
     worker_started(self, 0, 0);
     const struct said *said = beat(self);
     struct weir_lease_ref live[] = {{INCARNATION, 1, 0, 3}};
-    echo(self, 0, said->control.serial, INCARNATION, live, 1);
+    worker_echo(self, 0, said->control.serial, INCARNATION, live, 1);
     assert_int_equal(self->script->killed_count, 0);
     assert_int_equal(weir_job_lease_deadline(worker_job(self, 0)->lease), 0); /* starts no more */
     script_skip(self->script);
@@ -492,11 +464,11 @@ static void an_echo_judges_its_own_stream_only(void **state)
     worker_up(self);
     deliver(self, 1, 0, 1);
     const struct said *said = beat(self);
-    echo(self, 0, said->control.serial, INCARNATION + 1, NULL, 0); /* another ventilator's */
+    worker_echo(self, 0, said->control.serial, INCARNATION + 1, NULL, 0); /* another ventilator's */
     assert_int_equal(worker_stat(self, "held"), 1);
-    echo(self, 0, said->control.serial + 1000, INCARNATION, NULL, 0); /* no beat of ours */
+    worker_echo(self, 0, said->control.serial + 1000, INCARNATION, NULL, 0); /* no beat of ours */
     assert_int_equal(worker_stat(self, "held"), 1);
-    echo(self, 0, said->control.serial, (UINT64_C(99) << 16) | TAG, NULL, 0); /* restarted */
+    worker_echo(self, 0, said->control.serial, (UINT64_C(99) << 16) | TAG, NULL, 0); /* restarted */
     assert_int_equal(worker_stat(self, "held"), 0);
 }
 
@@ -520,9 +492,7 @@ static void extend_is_forwarded(void **state)
     deliver(self, 1, 6, 1);
     script_skip(self->script);
     struct weir_handled handled = {.type = WEIR_HANDLED_EXTEND, .job = worker_job(self, 0)->id};
-    struct weir_event event = script_event(self->script, WEIR_EVENT_HANDLED, 0, 0);
-    event.handled = &handled;
-    weir_role_step(self->role, &event);
+    worker_handled(self, &handled);
     const struct said *said = script_expect(self->script, UP(0), WEIR_VERB_EXTEND);
     assert_int_equal(said->control.worker, self->number);
     assert_int_equal(said->control.lease_count, 1);
@@ -564,8 +534,8 @@ static void acks_that_may_be_lost_are_said_again(void **state)
     const struct said *said = beat(self); /* its echo says that the first ack arrived */
     worker_job_is(self, 1, WEIR_DONE);
     worker_expect_ack(self, 1, 1, 1, WEIR_DONE);
-    echo(self, 0, said->control.serial, INCARNATION, said->control.leases,
-         said->control.lease_count);
+    worker_echo(self, 0, said->control.serial, INCARNATION, said->control.leases,
+                said->control.lease_count);
     worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
     script_skip(self->script);
     worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
@@ -577,8 +547,8 @@ static void acks_that_may_be_lost_are_said_again(void **state)
     worker_expect_ack(self, 1, 1, 1, WEIR_DONE);
     assert_null(script_find(self->script, WEIR_VERB_ACK));
     said = beat(self);
-    echo(self, 0, said->control.serial, INCARNATION, said->control.leases,
-         said->control.lease_count);
+    worker_echo(self, 0, said->control.serial, INCARNATION, said->control.leases,
+                said->control.lease_count);
     worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
     script_skip(self->script);
     worker_welcome(self, 0, INCARNATION);
@@ -600,20 +570,8 @@ static void acks_take_another_way_that_leads_there(void **state)
     worker_job_is(self, 0, WEIR_DONE);
     assert_null(script_find(self->script, WEIR_VERB_ACK)); /* neither is known to lead there */
     /* Work of the same stream comes through the router. */
-    struct weir_slice_info slice = {.count = 1, .sequence = 5, .attempt = 1};
-    struct weir_control deliver_it = {.verb = WEIR_VERB_DELIVER, .slice_count = 1};
-    WEIR_SET(&deliver_it, group, GROUP, weir_text_of("email"));
-    WEIR_SET(&deliver_it, incarnation, INCARNATION, INCARNATION);
-    WEIR_SET(&deliver_it, delivery, DELIVERY, 2);
-    WEIR_SET(&deliver_it, lease_ms, LEASE_MS, 1000);
-    WEIR_SET(&deliver_it, slices, SLICES, &slice);
-    struct weir_frames frames = script_frames(&deliver_it);
-    static const uint8_t producer[16] = {1};
-    script_batch(producer, 1, 1, NULL, &frames);
-    struct weir_event event = script_event(self->script, WEIR_EVENT_MESSAGE, UP(2), 0);
-    event.frames = &frames;
-    weir_role_step(self->role, &event);
-    weir_frames_drop(&frames);
+    worker_deliver(self,
+                   &(struct delivered){.upstream = 2, .relayed = true, .delivery = 2, .count = 1});
     const struct said *ack = worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
     assert_int_equal(ack->port, UP(2));
 }
@@ -653,7 +611,7 @@ static void drain_ends_what_does_not_end(void **state)
     worker_feed(self, WEIR_PORT_ADMIN, &drain);
     for (int64_t ms = 1; ms < WEIR_DRAIN_MS; ms += 1000) {
         worker_pass_ms(self, ms == 1 ? 999 : 1000);
-        echo(self, 0, 0, INCARNATION, NULL, 0); /* the ventilator is there all the time */
+        worker_echo(self, 0, 0, INCARNATION, NULL, 0); /* the ventilator is there all the time */
     }
     assert_int_equal(self->script->killed_count, 0);
     worker_pass_ms(self, 1);

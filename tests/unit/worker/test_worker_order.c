@@ -241,15 +241,10 @@ static void a_suspect_waits_until_it_is_alone_and_begun(void **state)
     worker_expect_ack(self, 1, 1, 2, WEIR_RELEASE); /* what waits is given back */
     const struct said *less = script_find(self->script, WEIR_VERB_CREDIT);
     assert_int_equal(less->control.messages, 4); /* and nothing more is asked for */
-    struct weir_control credited = {.verb = WEIR_VERB_CREDITED};
-    WEIR_SET(&credited, group, GROUP, weir_text_of("email"));
-    WEIR_SET(&credited, messages, MESSAGES, 4);
-    WEIR_SET(&credited, bytes, BYTES, less->control.bytes);
-    WEIR_SET(&credited, serial, SERIAL, less->control.serial);
     assert_int_equal(self->script->job_count, 1);
     worker_deliver(self, &(struct delivered){.delivery = 3, .count = 1}); /* on its way */
     worker_expect_ack(self, 3, 0, 1, WEIR_RELEASE);
-    worker_feed(self, UP(0), &credited);
+    worker_credited(self, 0, less->control.serial, 4, less->control.bytes);
     assert_null(script_find(self->script, WEIR_VERB_BEGIN)); /* one still runs */
     worker_job_is(self, 0, WEIR_DONE);
     const struct said *begin = expect_begin(self, 2);

@@ -206,10 +206,7 @@ static void ventilate(struct model *self)
         WEIR_SET(&control, alone, ALONE, 1);
     struct weir_frames frames = script_frames(&control);
     script_batch(producer, delivery, count, keys, &frames);
-    struct weir_event event = script_event(self->worker->script, WEIR_EVENT_MESSAGE, UP(0), 0);
-    event.frames = &frames;
-    weir_role_step(self->worker->role, &event);
-    weir_frames_drop(&frames);
+    worker_message(self->worker, UP(0), &frames);
 }
 
 static void answer_beat(struct model *self)
@@ -247,13 +244,8 @@ static void answer_control(struct model *self)
         self->welcome_owed = false;
         worker_welcome(self->worker, 0, INCARNATION);
     } else if (self->credit_serial) {
-        struct weir_control credited = {.verb = WEIR_VERB_CREDITED};
-        WEIR_SET(&credited, group, GROUP, weir_text_of("email"));
-        WEIR_SET(&credited, messages, MESSAGES, self->used);
-        WEIR_SET(&credited, bytes, BYTES, 0);
-        WEIR_SET(&credited, serial, SERIAL, self->credit_serial);
+        worker_credited(self->worker, 0, self->credit_serial, self->used, 0);
         self->credit_serial = 0;
-        worker_feed(self->worker, UP(0), &credited);
     } else if (self->begin_owed) {
         self->begin_owed = false;
         if (!leased(self, self->begin.delivery, self->begin.first))
@@ -287,14 +279,7 @@ static void sink(struct model *self)
     memmove(&self->puts[0], &self->puts[1], self->put_count * sizeof self->puts[0]);
     memmove(&self->put_messages[0], &self->put_messages[1],
             self->put_count * sizeof self->put_messages[0]);
-    struct weir_control ok = {.verb = WEIR_VERB_OK};
-    WEIR_SET(&ok, number, NUMBER, number);
-    WEIR_SET(&ok, first, FIRST, 1);
-    WEIR_SET(&ok, count, COUNT, count);
-    WEIR_SET(&ok, tag, TAG, 9);
-    WEIR_SET(&ok, time_ms, TIME, 1);
-    WEIR_SET(&ok, durability, DURABILITY, weir_text_of("always"));
-    worker_feed(self->worker, WEIR_PORT_TO, &ok);
+    worker_results_held(self->worker, number, count);
 }
 
 static void sink_flips(struct model *self, bool up)

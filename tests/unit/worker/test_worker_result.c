@@ -59,18 +59,6 @@ static const struct said *expect_put(struct worker *self, uint32_t count,
     return said;
 }
 
-static void answer(struct worker *self, uint64_t number, uint32_t count)
-{
-    struct weir_control ok = {.verb = WEIR_VERB_OK};
-    WEIR_SET(&ok, number, NUMBER, number);
-    WEIR_SET(&ok, first, FIRST, 1);
-    WEIR_SET(&ok, count, COUNT, count);
-    WEIR_SET(&ok, tag, TAG, 9);
-    WEIR_SET(&ok, time_ms, TIME, 1);
-    WEIR_SET(&ok, durability, DURABILITY, weir_text_of("always"));
-    worker_feed(self, WEIR_PORT_TO, &ok);
-}
-
 static void a_result_says_where_it_comes_from(void **state)
 {
     struct worker *self = *state;
@@ -112,7 +100,7 @@ static void a_result_says_where_it_comes_from(void **state)
     snprintf(expected, sizeof expected, "%s/email/1", text);
     assert_int_equal(bytes, strlen(expected));
     assert_memory_equal(key, expected, bytes);
-    answer(self, 1, 1);
+    worker_results_held(self, 1, 1);
     worker_expect_ack(self, 1, 1, 1, WEIR_DONE);
     assert_int_equal(worker_stat(self, "results"), 1);
     assert_int_equal(worker_stat(self, "done"), 1);
@@ -135,7 +123,7 @@ static void a_batch_is_of_one_spool(void **state)
     expect_put(self, 1, &header);
     for (uint32_t i = 2, number = 1; i < 6; number++) {
         const uint32_t count = i == 2 ? 2 : 1;
-        answer(self, number, number == 3 ? 2 : 1);
+        worker_results_held(self, number, number == 3 ? 2 : 1);
         expect_put(self, count, &header);
         assert_int_equal(header.has_spool, spools[i] != 0);
         assert_int_equal(header.spool[0], spools[i]);
@@ -189,14 +177,14 @@ static void results_share_batches(void **state)
     expect_put(self, 1, &header);
     assert_null(script_find(self->script, WEIR_VERB_PUT));
     assert_int_equal(worker_stat(self, "results_waiting"), 6);
-    answer(self, 1, 1);
+    worker_results_held(self, 1, 1);
     expect_put(self, 4, &header);
     assert_int_equal(header.number, 3);
-    answer(self, 3, 4); /* ahead of the second: waits for it */
+    worker_results_held(self, 3, 4); /* ahead of the second: waits for it */
     self->script->said_seen = 0;
     worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
     assert_null(script_find(self->script, WEIR_VERB_ACK));
-    answer(self, 2, 1);
+    worker_results_held(self, 2, 1);
     worker_expect_ack(self, 1, 1, 5, WEIR_DONE);
     assert_int_equal(worker_stat(self, "results_waiting"), 0);
 }
@@ -227,12 +215,7 @@ static void while_the_sink_is_away_results_are_kept(void **state)
     worker_event(self, WEIR_EVENT_LINK_DOWN, WEIR_PORT_TO);
     const struct said *less = script_expect(self->script, UP(0), WEIR_VERB_CREDIT);
     assert_int_equal(less->control.messages, 4); /* nothing new */
-    struct weir_control credited = {.verb = WEIR_VERB_CREDITED};
-    WEIR_SET(&credited, group, GROUP, weir_text_of("email"));
-    WEIR_SET(&credited, messages, MESSAGES, 4);
-    WEIR_SET(&credited, bytes, BYTES, less->control.bytes);
-    WEIR_SET(&credited, serial, SERIAL, less->control.serial);
-    worker_feed(self, UP(0), &credited);
+    worker_credited(self, 0, less->control.serial, 4, less->control.bytes);
     for (uint32_t i = 1; i < 4; i++)
         done(self, i, "more");
     assert_int_equal(self->script->job_count, 4); /* and no handler twice */
@@ -255,7 +238,7 @@ static void while_the_sink_is_away_results_are_kept(void **state)
     assert_memory_equal(message.payload, "zero", 4);
     assert_true(worker_credit(self, 0, &messages, &bytes));
     assert_int_equal(messages, 8);
-    answer(self, 1, 1);
+    worker_results_held(self, 1, 1);
     worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
 }
 
@@ -275,7 +258,7 @@ static void busy_stops_the_asking(void **state)
     assert_int_equal(messages, 1);
     worker_pass_ms(self, 300);
     assert_non_null(script_find(self->script, WEIR_VERB_PUT));
-    answer(self, 1, 1);
+    worker_results_held(self, 1, 1);
     worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
 }
 
@@ -317,10 +300,10 @@ static void a_refused_batch_is_taken_apart(void **state)
         done(self, i, results[i]);
     expect_alone(self, 1, "first", "k0");
     expect_alone(self, 2, "second", "k1");
-    answer(self, 1, 1);
+    worker_results_held(self, 1, 1);
     expect_put(self, 3, &header);
     refuse(self, 3);
-    answer(self, 2, 1);
+    worker_results_held(self, 2, 1);
     self->script->said_seen = 0;
     worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
     worker_expect_ack(self, 1, 1, 1, WEIR_DONE);
@@ -338,9 +321,9 @@ static void a_refused_batch_is_taken_apart(void **state)
     expect_alone(self, 6, "good", "k4");
     self->script->said_seen = said;
     worker_expect_ack(self, 1, 2, 1, WEIR_REJECT);
-    answer(self, 5, 1);
+    worker_results_held(self, 5, 1);
     worker_expect_ack(self, 1, 3, 1, WEIR_DONE);
-    answer(self, 6, 1);
+    worker_results_held(self, 6, 1);
     worker_expect_ack(self, 1, 4, 1, WEIR_DONE);
     assert_int_equal(worker_stat(self, "results_refused"), 1);
     assert_int_equal(worker_stat(self, "results_waiting"), 0);
@@ -396,7 +379,7 @@ static void a_result_outlives_its_lease(void **state)
     assert_int_equal(worker_stat(self, "held"), 0);
     worker_event(self, WEIR_EVENT_LINK_UP, WEIR_PORT_TO);
     expect_put(self, 1, &header);
-    answer(self, 1, 1);
+    worker_results_held(self, 1, 1);
     assert_null(script_find(self->script, WEIR_VERB_ACK));
     assert_int_equal(worker_stat(self, "late"), 1);
     assert_int_equal(worker_stat(self, "held_bytes"), 0);
@@ -410,7 +393,7 @@ static void drain_waits_for_the_sink(void **state)
     worker_event(self, WEIR_EVENT_DRAIN, 0);
     done(self, 0, "r");
     assert_int_equal(self->script->stopped, -1);
-    answer(self, 1, 1);
+    worker_results_held(self, 1, 1);
     worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
     script_expect(self->script, UP(0), WEIR_VERB_BYE);
     assert_int_equal(self->script->stopped, 0);
@@ -427,9 +410,7 @@ static void drain_does_not_wait_for_ever(void **state)
     worker_event(self, WEIR_EVENT_DRAIN, 0);
     script_skip(self->script);
     for (int i = 0; i < WEIR_DRAIN_MS / 1000; i++) {
-        struct weir_control waiting = {.verb = WEIR_VERB_WAITING};
-        WEIR_SET(&waiting, group, GROUP, weir_text_of("email"));
-        worker_feed(self, UP(0), &waiting); /* the ventilator is there */
+        worker_waiting(self, 0); /* the ventilator is there */
         worker_pass_ms(self, 1000);
     }
     worker_expect_ack(self, 1, 0, 2, WEIR_RELEASE);

@@ -55,13 +55,18 @@ void worker_up(struct worker *self)
     script_skip(self->script);
 }
 
+void worker_message(struct worker *self, uint32_t port, struct weir_frames *frames)
+{
+    struct weir_event event = script_event(self->script, WEIR_EVENT_MESSAGE, port, 0);
+    event.frames = frames;
+    weir_role_step(self->role, &event);
+    weir_frames_drop(frames);
+}
+
 void worker_feed(struct worker *self, uint32_t port, const struct weir_control *control)
 {
     struct weir_frames frames = script_frames(control);
-    struct weir_event event = script_event(self->script, WEIR_EVENT_MESSAGE, port, 0);
-    event.frames = &frames;
-    weir_role_step(self->role, &event);
-    weir_frames_drop(&frames);
+    worker_message(self, port, &frames);
 }
 
 void worker_welcome(struct worker *self, uint32_t upstream, uint64_t incarnation)
@@ -74,6 +79,48 @@ void worker_welcome(struct worker *self, uint32_t upstream, uint64_t incarnation
     if (incarnation)
         WEIR_SET(&control, incarnation, INCARNATION, incarnation);
     worker_feed(self, UP(upstream), &control);
+}
+
+void worker_waiting(struct worker *self, uint32_t upstream)
+{
+    struct weir_control control = {.verb = WEIR_VERB_WAITING};
+    WEIR_SET(&control, group, GROUP, weir_text_of("email"));
+    worker_feed(self, UP(upstream), &control);
+}
+
+void worker_credited(struct worker *self, uint32_t upstream, uint64_t serial, uint64_t messages,
+                     uint64_t bytes)
+{
+    struct weir_control control = {.verb = WEIR_VERB_CREDITED};
+    WEIR_SET(&control, group, GROUP, weir_text_of("email"));
+    WEIR_SET(&control, messages, MESSAGES, messages);
+    WEIR_SET(&control, bytes, BYTES, bytes);
+    WEIR_SET(&control, serial, SERIAL, serial);
+    worker_feed(self, UP(upstream), &control);
+}
+
+void worker_echo(struct worker *self, uint32_t upstream, uint64_t serial, uint64_t incarnation,
+                 struct weir_lease_ref *live, uint32_t count)
+{
+    struct weir_control control = {.verb = WEIR_VERB_HEARTBEAT, .lease_count = count};
+    WEIR_SET(&control, serial, SERIAL, serial);
+    WEIR_SET(&control, worker, WORKER, self->number);
+    WEIR_SET(&control, incarnation, INCARNATION, incarnation);
+    if (count > 0)
+        WEIR_SET(&control, leases, LEASES, live);
+    worker_feed(self, UP(upstream), &control);
+}
+
+void worker_results_held(struct worker *self, uint64_t number, uint32_t count)
+{
+    struct weir_control ok = {.verb = WEIR_VERB_OK};
+    WEIR_SET(&ok, number, NUMBER, number);
+    WEIR_SET(&ok, first, FIRST, 1);
+    WEIR_SET(&ok, count, COUNT, count);
+    WEIR_SET(&ok, tag, TAG, 9);
+    WEIR_SET(&ok, time_ms, TIME, 1);
+    WEIR_SET(&ok, durability, DURABILITY, weir_text_of("always"));
+    worker_feed(self, WEIR_PORT_TO, &ok);
 }
 
 void worker_pass_ms(struct worker *self, int64_t ms)
@@ -93,7 +140,8 @@ void worker_deliver(struct worker *self, const struct delivered *what)
                                     .death = 1};
     struct weir_control control = {.verb = WEIR_VERB_DELIVER, .slice_count = 1};
     WEIR_SET(&control, group, GROUP, weir_text_of("email"));
-    WEIR_SET(&control, incarnation, INCARNATION, INCARNATION + what->upstream);
+    WEIR_SET(&control, incarnation, INCARNATION,
+             INCARNATION + (what->relayed ? 0 : what->upstream));
     WEIR_SET(&control, delivery, DELIVERY, what->delivery);
     WEIR_SET(&control, lease_ms, LEASE_MS, what->lease_ms ? what->lease_ms : 30000);
     WEIR_SET(&control, timeout_ms, TIMEOUT_MS, 9000);
@@ -107,10 +155,7 @@ void worker_deliver(struct worker *self, const struct delivered *what)
         control.has |= UINT64_C(1) << WEIR_FIELD_UUID;
     struct weir_frames frames = script_frames(&control);
     script_batch(producer, what->delivery, what->count, what->keys, &frames);
-    struct weir_event event = script_event(self->script, WEIR_EVENT_MESSAGE, UP(what->upstream), 0);
-    event.frames = &frames;
-    weir_role_step(self->role, &event);
-    weir_frames_drop(&frames);
+    worker_message(self, UP(what->upstream), &frames);
 }
 
 const struct weir_job *worker_job(const struct worker *self, uint32_t job)
@@ -119,7 +164,7 @@ const struct weir_job *worker_job(const struct worker *self, uint32_t job)
     return &self->script->jobs[job];
 }
 
-static void handled(struct worker *self, struct weir_handled *what)
+void worker_handled(struct worker *self, struct weir_handled *what)
 {
     struct weir_event event = script_event(self->script, WEIR_EVENT_HANDLED, 0, 0);
     event.handled = what;
@@ -134,7 +179,7 @@ void worker_started(struct worker *self, uint32_t job, uint32_t first)
 {
     struct weir_handled what = {
         .type = WEIR_HANDLED_STARTED, .job = worker_job(self, job)->id, .first = first};
-    handled(self, &what);
+    worker_handled(self, &what);
 }
 
 void worker_outcome(struct worker *self, uint32_t job, uint32_t first, uint32_t count,
@@ -150,13 +195,13 @@ void worker_outcome(struct worker *self, uint32_t job, uint32_t first, uint32_t 
                                 .job = worker_job(self, job)->id,
                                 .outcome_count = 1,
                                 .outcomes = &one};
-    handled(self, &what);
+    worker_handled(self, &what);
 }
 
 void worker_job_end(struct worker *self, uint32_t job)
 {
     struct weir_handled what = {.type = WEIR_HANDLED_END, .job = worker_job(self, job)->id};
-    handled(self, &what);
+    worker_handled(self, &what);
 }
 
 void worker_job_is(struct worker *self, uint32_t job, enum weir_outcome outcome)

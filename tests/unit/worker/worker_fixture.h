@@ -24,13 +24,22 @@ void worker_begin(struct worker *self);
 void worker_up(struct worker *self);
 
 void worker_event(struct worker *self, enum weir_event_type type, uint32_t port);
+void worker_message(struct worker *self, uint32_t port, struct weir_frames *frames);
 void worker_feed(struct worker *self, uint32_t port, const struct weir_control *control);
 void worker_welcome(struct worker *self, uint32_t upstream, uint64_t incarnation);
+void worker_waiting(struct worker *self, uint32_t upstream);
+void worker_credited(struct worker *self, uint32_t upstream, uint64_t serial, uint64_t messages,
+                     uint64_t bytes);
+void worker_echo(struct worker *self, uint32_t upstream, uint64_t serial, uint64_t incarnation,
+                 struct weir_lease_ref *live, uint32_t count);
+/* The sink's OK for batch `number` of results. */
+void worker_results_held(struct worker *self, uint64_t number, uint32_t count);
 /* Let time pass, then the timer go off. */
 void worker_pass_ms(struct worker *self, int64_t ms);
 
 struct delivered {
-    uint32_t upstream;
+    uint32_t upstream; /* each a ventilator */
+    bool relayed;      /* the upstream is a router, and the first one's ventilator is behind it */
     uint64_t delivery;
     uint32_t first, count;
     const char *const *keys;
@@ -42,6 +51,8 @@ struct delivered {
 void worker_deliver(struct worker *self, const struct delivered *what);
 /* The newest jobs; job 0 is the first that was ever started. */
 const struct weir_job *worker_job(const struct worker *self, uint32_t job);
+/* What an executor says; the outcomes' errors and results are dropped. */
+void worker_handled(struct worker *self, struct weir_handled *what);
 void worker_started(struct worker *self, uint32_t job, uint32_t first);
 void worker_outcome(struct worker *self, uint32_t job, uint32_t first, uint32_t count,
                     enum weir_outcome outcome, const char *error, const char *result);
