@@ -135,8 +135,7 @@ static void damage(struct sim_process *process, const struct found *found)
     const uint64_t last = weir_record_last(&found->header);
     const uint64_t at =
         found->offset + weir_random_below(random, weir_record_content_bytes(&found->header));
-    if (!sim_filesystem_flip(&spool->files, found->name->cache, at,
-                             (uint8_t)weir_random_below(random, 8)))
+    if (!sim_inode_flip(found->name->cache, at, (uint8_t)weir_random_below(random, 8)))
         return;
     struct sim_damage *one = &spool->damages[spool->damage_count++];
     *one = (struct sim_damage){

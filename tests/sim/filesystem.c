@@ -8,12 +8,6 @@
 
 #define DESCRIPTOR_FIRST 1000 /* not one of the real ones */
 
-enum sector_state {
-    SECTOR_CLEAN,   /* cache and disk are the same */
-    SECTOR_DIRTY,   /* the next sync writes it */
-    SECTOR_DROPPED, /* the cache has what the disk has not, and no sync writes it any more */
-};
-
 /* A creation (no `from`), an unlink (no `to`), or a rename. */
 struct sim_change {
     struct sim_name *from, *to;
@@ -94,95 +88,6 @@ int sim_filesystem_other(struct sim_filesystem *self, uint64_t bytes)
     return 0;
 }
 
-/* --- content --- */
-
-static void hold(struct sim_inode *inode, uint64_t bytes)
-{
-    if (bytes <= inode->held)
-        return;
-    bytes = (bytes + SIM_BLOCK_BYTES - 1) / SIM_BLOCK_BYTES * SIM_BLOCK_BYTES;
-    inode->cache = weir_realloc(inode->cache, bytes, 1);
-    inode->disk = weir_realloc(inode->disk, bytes, 1);
-    inode->sectors = weir_realloc(inode->sectors, bytes / SIM_SECTOR_BYTES, 1);
-    memset(inode->cache + inode->held, 0, bytes - inode->held);
-    memset(inode->disk + inode->held, 0, bytes - inode->held);
-    memset(inode->sectors + inode->held / SIM_SECTOR_BYTES, SECTOR_CLEAN,
-           (bytes - inode->held) / SIM_SECTOR_BYTES);
-    inode->held = bytes;
-}
-
-static void sector_write_out(struct sim_inode *inode, uint64_t sector)
-{
-    const uint64_t at = sector * SIM_SECTOR_BYTES;
-    memcpy(inode->disk + at, inode->cache + at, SIM_SECTOR_BYTES);
-    inode->sectors[sector] = SECTOR_CLEAN;
-}
-
-static void sector_forget(struct sim_inode *inode, uint64_t sector)
-{
-    const uint64_t at = sector * SIM_SECTOR_BYTES;
-    memcpy(inode->cache + at, inode->disk + at, SIM_SECTOR_BYTES);
-    inode->sectors[sector] = SECTOR_CLEAN;
-}
-
-static uint64_t sector_count(const struct sim_inode *inode)
-{
-    return inode->held / SIM_SECTOR_BYTES;
-}
-
-/* The kernel writes dirty pages when it likes to. */
-static void write_back_some(struct sim_filesystem *self, struct sim_inode *inode)
-{
-    for (uint64_t s = 0; s < sector_count(inode); s++)
-        if (inode->sectors[s] == SECTOR_DIRTY && chance(self, 2))
-            sector_write_out(inode, s);
-}
-
-static void sync_content(struct sim_inode *inode)
-{
-    for (uint64_t s = 0; s < sector_count(inode); s++)
-        if (inode->sectors[s] == SECTOR_DIRTY)
-            sector_write_out(inode, s);
-    inode->disk_size = inode->size;
-}
-
-static void sync_fails(struct sim_filesystem *self, struct sim_inode *inode)
-{
-    for (uint64_t s = 0; s < sector_count(inode); s++) {
-        if (inode->sectors[s] != SECTOR_DIRTY)
-            continue;
-        if (chance(self, 2))
-            sector_write_out(inode, s);
-        else
-            inode->sectors[s] = SECTOR_DROPPED;
-    }
-}
-
-static void power_cut_content(struct sim_filesystem *self, struct sim_inode *inode)
-{
-    for (uint64_t s = 0; s < sector_count(inode); s++) {
-        uint8_t *disk = inode->disk + s * SIM_SECTOR_BYTES;
-        const uint8_t *cache = inode->cache + s * SIM_SECTOR_BYTES;
-        if (inode->sectors[s] == SECTOR_DIRTY) {
-            const uint64_t fate = weir_random_below(&self->random, 8);
-            if (fate < 3)
-                memcpy(disk, cache, SIM_SECTOR_BYTES);
-            else if (fate == 3) /* torn: the first bytes are new, the others old */
-                memcpy(disk, cache, weir_random_below(&self->random, SIM_SECTOR_BYTES));
-        }
-        sector_forget(inode, s);
-    }
-    if (inode->disk_size != inode->size && chance(self, 2))
-        inode->disk_size = inode->size;
-    inode->size = inode->disk_size;
-    if (inode->size < inode->held)
-        memset(inode->cache + inode->size, 0, inode->held - inode->size);
-    if (inode->size < inode->held)
-        memset(inode->disk + inode->size, 0, inode->held - inode->size);
-    if (inode->allocated > inode->size)
-        inode->allocated = (inode->size + SIM_BLOCK_BYTES - 1) / SIM_BLOCK_BYTES * SIM_BLOCK_BYTES;
-}
-
 /* --- names --- */
 
 static struct sim_name *name_find(struct sim_filesystem *self, const char *path)
@@ -241,14 +146,6 @@ static bool is_changing(const struct sim_filesystem *self, const struct sim_name
     return false;
 }
 
-static void inode_destroy(struct sim_inode *inode)
-{
-    free(inode->cache);
-    free(inode->disk);
-    free(inode->sectors);
-    free(inode);
-}
-
 /* Forget names and files that nothing leads to any more. */
 static void tidy(struct sim_filesystem *self)
 {
@@ -268,7 +165,7 @@ static void tidy(struct sim_filesystem *self)
         if (is_needed(self, self->inodes[i]))
             self->inodes[kept++] = self->inodes[i];
         else
-            inode_destroy(self->inodes[i]);
+            sim_inode_destroy(self->inodes[i]);
     }
     self->inode_count = kept;
 }
@@ -427,18 +324,6 @@ static uint64_t find_room(struct sim_filesystem *self, struct sim_inode *inode, 
     return size;
 }
 
-static void put(struct sim_inode *inode, const uint8_t *data, uint64_t size, uint64_t offset)
-{
-    if (size == 0)
-        return;
-    hold(inode, offset + size);
-    memcpy(inode->cache + offset, data, size);
-    for (uint64_t s = offset / SIM_SECTOR_BYTES; s <= (offset + size - 1) / SIM_SECTOR_BYTES; s++)
-        inode->sectors[s] = SECTOR_DIRTY;
-    if (offset + size > inode->size)
-        inode->size = offset + size;
-}
-
 static ssize_t call_pwritev(const struct weir_io *io, int fd, const struct iovec *iov, int count,
                             uint64_t offset)
 {
@@ -462,12 +347,12 @@ static ssize_t call_pwritev(const struct weir_io *io, int fd, const struct iovec
     size = left;
     for (int i = 0; i < count && left > 0; i++) {
         const uint64_t part = iov[i].iov_len < left ? iov[i].iov_len : left;
-        put(inode, iov[i].iov_base, part, offset);
+        sim_inode_write(inode, iov[i].iov_base, part, offset);
         offset += part;
         left -= part;
     }
     if (chance(self, 16))
-        write_back_some(self, inode);
+        sim_inode_write_back(inode, &self->random);
     errno = number;
     return fails ? -1 : (ssize_t)size;
 }
@@ -479,14 +364,14 @@ static int call_sync(const struct weir_io *io, int fd)
     if (sim_filesystem_call(self, SIM_CALL_SYNC) != 0) {
         const int number = errno;
         if (!self->dead)
-            sync_fails(self, inode);
+            sim_inode_sync_fails(inode, &self->random);
         errno = number;
         return -1;
     }
     if (inode->directory)
         sync_directory(self, inode);
     else
-        sync_content(inode);
+        sim_inode_sync(inode);
     return 0;
 }
 
@@ -629,7 +514,7 @@ void sim_filesystem_fini(struct sim_filesystem *self)
         free(self->names[i]);
     }
     for (uint32_t i = 0; i < self->inode_count; i++)
-        inode_destroy(self->inodes[i]);
+        sim_inode_destroy(self->inodes[i]);
     free(self->names);
     free(self->inodes);
     free(self->changes);
@@ -646,7 +531,7 @@ void sim_filesystem_power_cut(struct sim_filesystem *self)
     self->dead = true;
     power_cut_names(self);
     for (uint32_t i = 0; i < self->inode_count; i++)
-        power_cut_content(self, self->inodes[i]);
+        sim_inode_power_cut(self->inodes[i], &self->random);
 }
 
 void sim_filesystem_reopen(struct sim_filesystem *self)
@@ -661,18 +546,5 @@ void sim_filesystem_reopen(struct sim_filesystem *self)
     memset(self->failed, 0, sizeof self->failed);
     tidy(self);
     for (uint32_t i = 0; i < self->inode_count; i++)
-        for (uint64_t s = 0; s < sector_count(self->inodes[i]); s++)
-            if (self->inodes[i]->sectors[s] == SECTOR_DROPPED && chance(self, 2))
-                sector_forget(self->inodes[i], s);
-}
-
-bool sim_filesystem_flip(struct sim_filesystem *self, struct sim_inode *inode, uint64_t offset,
-                         uint8_t bit)
-{
-    (void)self;
-    if (offset >= inode->held || inode->sectors[offset / SIM_SECTOR_BYTES] != SECTOR_CLEAN)
-        return false;
-    inode->cache[offset] ^= (uint8_t)(1u << bit);
-    inode->disk[offset] ^= (uint8_t)(1u << bit);
-    return true;
+        sim_inode_forget(self->inodes[i], &self->random);
 }

@@ -11,26 +11,12 @@
 #ifndef SIM_FILESYSTEM_H
 #define SIM_FILESYSTEM_H
 
-#include <base/random.h>
-#include <stdbool.h>
+#include "inode.h"
 #include <store/io.h>
 
 #define SIM_MOUNT "/disk" /* the one directory that is there at first */
-#define SIM_SECTOR_BYTES 512u
-#define SIM_BLOCK_BYTES 4096u
 
 enum sim_call_kind { SIM_CALL_WRITE, SIM_CALL_READ, SIM_CALL_SYNC, SIM_CALL_NAME, SIM_CALL_KINDS };
-
-struct sim_inode {
-    uint64_t size, disk_size;
-    uint64_t allocated; /* bytes of blocks */
-    uint8_t *cache;     /* what is read … */
-    uint8_t *disk;      /* … and what a power cut leaves; zeroes from `held` on */
-    uint8_t *sectors;   /* enum sector_state, of each */
-    uint64_t held;
-    uint32_t open; /* descriptors */
-    bool directory;
-};
 
 struct sim_name {
     char *path;
@@ -82,8 +68,5 @@ int sim_filesystem_call(struct sim_filesystem *self, enum sim_call_kind kind);
 /* Room for files that are not in here to have `bytes` in all: 0, or -1 and ENOSPC. */
 int sim_filesystem_other(struct sim_filesystem *self, uint64_t bytes);
 uint64_t sim_filesystem_used(const struct sim_filesystem *self);
-/* Turn a bit over, in the cache and on the disk; false: that place is not synced. */
-bool sim_filesystem_flip(struct sim_filesystem *self, struct sim_inode *inode, uint64_t offset,
-                         uint8_t bit);
 
 #endif

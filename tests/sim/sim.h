@@ -7,8 +7,8 @@
  *   seeds.c     many seeds, in several processes
  *   shrink.c    a smaller scenario that fails in the same way
  *   world.c     time, processes, the network, the hosts
- *   spool.c     a ventilator's spool: the real log on a simulated disk; filesystem.c, state.c,
- *               outside.c are what it stands on
+ *   spool.c     a ventilator's spool: the real log on a simulated disk; filesystem.c, inode.c,
+ *               state.c, outside.c are what it stands on
  *   disk.c      what the holders' storage keeps
  *   damage.c    bits that turn over in what was synced
  *   power.c     machines that lose power, disks that fail, fill up, or are slow
@@ -18,7 +18,6 @@
  *   scenario.c  a topology and its faults, from the seed
  *   operator.c  somebody at the admin port
  *   watch.c     what ventilators say to workers, overheard
- *   leases.c    leases, overheard
  *   leases.c    who has what, and until when
  *   credit.c    what was allowed and what was sent, on each connection
  *   bounds.c    what processes keep
