@@ -18,12 +18,7 @@ struct weir_worker_parcel {
     struct weir_worker_parcel *prev, *next;
     uint64_t bytes;
     uint32_t count;
-    struct {
-        struct weir_worker_lot *lot;
-        uint32_t at;
-        uint32_t message_bytes;
-        const uint8_t *message;
-    } of[];
+    struct weir_worker_result of[]; /* their payloads are in the batch */
 };
 
 /* Takes the payload over. */
@@ -147,19 +142,18 @@ static bool same_spool(const struct weir_worker_lease *left, const struct weir_w
            memcmp(left->spool, right->spool, sizeof left->spool) == 0;
 }
 
-/* Move results of the head's topic and spool from the queue into the batch. */
+/* Move results of the head's topic and spool from the queue into the batch; or the head alone. */
 static struct weir_worker_parcel *fill(struct weir_worker *self, struct weir_text topic,
                                        struct weir_batch_builder *builder)
 {
-    struct weir_worker_parcel *parcel =
-        weir_alloc(sizeof *parcel + self->queue_count * sizeof parcel->of[0]);
+    const uint32_t most = queue_head(self)->alone ? 1 : self->queue_count;
+    struct weir_worker_parcel *parcel = weir_alloc(sizeof *parcel + most * sizeof parcel->of[0]);
     *parcel = (struct weir_worker_parcel){0};
-    while (self->queue_count > 0) {
+    for (uint32_t i = 0; i < most; i++) {
         struct weir_worker_result *result = queue_head(self);
         struct weir_text other = topic_of(self, result);
-        const bool alone = result->alone;
         if (other.bytes != topic.bytes || memcmp(other.data, topic.data, topic.bytes) != 0 ||
-            (alone && parcel->count > 0) ||
+            (result->alone && parcel->count > 0) ||
             (parcel->count > 0 && !same_spool(result->lot->lease, parcel->of[0].lot->lease)))
             break;
         struct weir_error error = {0};
@@ -167,18 +161,14 @@ static struct weir_worker_parcel *fill(struct weir_worker *self, struct weir_tex
         if (rc == WEIR_EFULL && parcel->count > 0)
             break;
         if (rc == 0) {
-            parcel->of[parcel->count].lot = result->lot;
-            parcel->of[parcel->count].message = result->message;
-            parcel->of[parcel->count].message_bytes = result->message_bytes;
-            parcel->of[parcel->count++].at = result->at;
+            parcel->of[parcel->count] = *result;
+            parcel->of[parcel->count++].payload = WEIR_BYTES_NONE;
             parcel->bytes += result->payload.size;
         } else {
             weir_error_wrap(&error, "the result can never be sent on");
             end_message(self, result->lot, result->at, WEIR_REJECT, error.text);
         }
         queue_pop(self);
-        if (alone)
-            break;
     }
     return parcel;
 }
@@ -238,13 +228,10 @@ static void take_apart(struct weir_worker *self, const struct weir_worker_parcel
         const int rc = weir_message_decode(submitted->body->data + offset, length, &sent, NULL);
         WEIR_ASSERT(rc == 0); /* it was packed here */
         const size_t at = (size_t)((const uint8_t *)sent.payload - submitted->body->data);
-        queue_push(self, &(struct weir_worker_result){
-                             .lot = parcel->of[i].lot,
-                             .at = parcel->of[i].at,
-                             .message = parcel->of[i].message,
-                             .message_bytes = parcel->of[i].message_bytes,
-                             .alone = true,
-                             .payload = weir_bytes_cut(submitted->body, at, sent.payload_bytes)});
+        struct weir_worker_result result = parcel->of[i];
+        result.alone = true;
+        result.payload = weir_bytes_cut(submitted->body, at, sent.payload_bytes);
+        queue_push(self, &result);
         offset += length;
     }
 }
