@@ -52,14 +52,6 @@ struct weir_row *weir_deferred_take(struct weir_group *group, struct weir_ready 
     return row;
 }
 
-static struct weir_row *row_move(struct weir_row *from)
-{
-    struct weir_row *row = weir_alloc(sizeof *row);
-    *row = *from;
-    *from = (struct weir_row){0};
-    return row;
-}
-
 /* A suspect may have to wait long for a worker that holds nothing else, and others shall not wait
  * behind it: the state calls it leased, to nobody, and does not answer with it again.
  * At most once: a row that is to be sent is out of the state before it is. */
@@ -93,7 +85,7 @@ static void have_due(struct weir_ventilator *v, struct weir_store_result *result
         group->deferred.known = true;
     }
     for (uint32_t i = 0; i < result->row_count; i++)
-        take_in(v, group, row_move(&result->rows[i]));
+        take_in(v, group, weir_row_move(&result->rows[i]));
     weir_ventilator_stir(v, group);
 }
 
@@ -177,7 +169,7 @@ static void have_parked(struct weir_ventilator *v, struct weir_store_result *res
         if (result->rows[i].group != group->row.number || result->rows[i].state != WEIR_ROW_PARKED)
             continue;
         struct weir_ready *ready = weir_zalloc(1, sizeof *ready);
-        ready->row = row_move(&result->rows[i]);
+        ready->row = weir_row_move(&result->rows[i]);
         DL_APPEND(deferred->fetched, ready);
     }
     if (--group->fetching > 0)

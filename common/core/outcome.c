@@ -25,6 +25,14 @@ struct weir_row *weir_row_new(const struct weir_group *group, uint64_t sequence,
     return row;
 }
 
+struct weir_row *weir_row_move(struct weir_row *from)
+{
+    struct weir_row *row = weir_alloc(sizeof *row);
+    *row = *from;
+    *from = (struct weir_row){0};
+    return row;
+}
+
 void weir_row_destroy(struct weir_row **row)
 {
     if (*row)

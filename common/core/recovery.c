@@ -67,14 +67,6 @@ static void recover_counts(struct weir_ventilator *v)
     }
 }
 
-static struct weir_row *row_move(struct weir_row *from)
-{
-    struct weir_row *row = weir_alloc(sizeof *row);
-    *row = *from;
-    *from = (struct weir_row){0};
-    return row;
-}
-
 static int by_lease(const void *left, const void *right)
 {
     const struct weir_row *a = &((const struct weir_leased *)left)->row;
@@ -103,7 +95,7 @@ static void recover_ended(struct weir_ventilator *v, struct weir_group *group,
         row->suspect = true;
         weir_deferred_put(v, group, row, v->now.wall_ms);
     }
-    weir_deferred_put(v, group, row_move(&leased->row), v->now.wall_ms);
+    weir_deferred_put(v, group, weir_row_move(&leased->row), v->now.wall_ms);
 }
 
 static struct weir_lease_slice recover_slice(struct weir_group *group, struct weir_leased *leased)
@@ -116,7 +108,7 @@ static struct weir_lease_slice recover_slice(struct weir_group *group, struct we
     if (weir_group_ordered(group) && row->key_hash)
         weir_keys_set(&group->keys, row->key_hash, row->sequence, WEIR_KEY_LEASED, 0);
     if (leased->count == 1)
-        slice.row = row_move(row);
+        slice.row = weir_row_move(row);
     return slice;
 }
 
@@ -219,7 +211,7 @@ static void have_parked(struct weir_ventilator *v, struct weir_store_result *res
     }
     group->unparking = result->row_count > 0;
     for (uint32_t i = 0; i < result->row_count; i++)
-        weir_deferred_put(v, group, row_move(&result->rows[i]), v->now.wall_ms);
+        weir_deferred_put(v, group, weir_row_move(&result->rows[i]), v->now.wall_ms);
     unpark(v);
 }
 

@@ -300,6 +300,8 @@ void weir_outcome_die_unsent(struct weir_ventilator *v, struct weir_group *group
 void weir_outcome_die(struct weir_ventilator *v, struct weir_group *group, struct weir_row *row,
                       enum weir_reason reason);
 struct weir_row *weir_row_new(const struct weir_group *group, uint64_t sequence, int64_t time_ms);
+/* One of the state's answer, taken out of it; what is left there is empty. */
+struct weir_row *weir_row_move(struct weir_row *from);
 void weir_row_destroy(struct weir_row **row);
 
 /* ---- deferred.c ---- */
