@@ -217,7 +217,7 @@ uint64_t weir_delivery_send(struct weir_ventilator *v, bool alone)
     WEIR_SET(&control, ordered, ORDERED, weir_group_ordered(group));
     WEIR_SET(&control, alone, ALONE, alone);
     memcpy(control.uuid, v->uuid, sizeof control.uuid);
-    control.has |= UINT64_C(1) << WEIR_FIELD_UUID;
+    WEIR_MARK(&control, UUID);
     WEIR_SET(&control, slices, SLICES, d->info);
     control.slice_count = d->slice_count;
     weir_dispatch_deliver(v->dispatch, d->offer.peer, &control, &d->frames, &v->now);

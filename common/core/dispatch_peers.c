@@ -97,7 +97,7 @@ static void welcome(struct weir_dispatch *self, const struct peer *peer)
     if (self->incarnation) {
         WEIR_SET(&answer, incarnation, INCARNATION, self->incarnation);
         memcpy(answer.uuid, self->uuid, sizeof answer.uuid);
-        answer.has |= UINT64_C(1) << WEIR_FIELD_UUID;
+        WEIR_MARK(&answer, UUID);
     }
     weir_dispatch_send(self, peer->number, &answer);
 }

@@ -83,7 +83,7 @@ void weir_relay_send(struct relay *self, const struct item *item, uint64_t peer,
     if (item->alone)
         WEIR_SET(&control, alone, ALONE, 1);
     if (item->has_uuid)
-        control.has |= UINT64_C(1) << WEIR_FIELD_UUID;
+        WEIR_MARK(&control, UUID);
     memcpy(control.uuid, item->uuid, sizeof control.uuid);
     weir_dispatch_deliver(self->down, peer, &control, frames, &self->now);
 }

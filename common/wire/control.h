@@ -143,6 +143,8 @@ enum weir_field {
 };
 
 #define WEIR_HAS(control, field) (((control)->has >> WEIR_FIELD_##field) & 1u)
+/* Mark a field as there that was filled otherwise. */
+#define WEIR_MARK(control, field) ((control)->has |= UINT64_C(1) << WEIR_FIELD_##field)
 /* Set a plain field and mark it as there: WEIR_SET (&c, number, NUMBER, 7). */
 #define WEIR_SET(control, member, field, value)                                                    \
     ((control)->member = (value), (control)->has |= UINT64_C(1) << WEIR_FIELD_##field)

@@ -145,7 +145,7 @@ static int ask(const struct weir_command *self, const struct weir_topology *topo
         struct weir_admin_call call = weir_admin_call_to(topology, ventilator, 1, WEIR_VERB_STATUS);
 
         weir_id_encode(id, call.request.id);
-        call.request.has |= UINT64_C(1) << WEIR_FIELD_ID;
+        WEIR_MARK(&call.request, ID);
         weir_admin_ask(admin, &call, 1, timeout_ms);
         *answer = json_incref(call.answer);
         if (*answer == NULL)

@@ -202,7 +202,7 @@ static void print_deliver(FILE *out)
     WEIR_SET(&deliver, slices, SLICES, &slice);
     deliver.slice_count = 1;
     memcpy(deliver.uuid, spool, sizeof deliver.uuid);
-    deliver.has |= UINT64_C(1) << WEIR_FIELD_UUID;
+    WEIR_MARK(&deliver, UUID);
     cut.header = weir_bytes_ref(&whole.header);
     weir_slice_cut(&whole.index, &whole.body, 28, 1, 1, UINT64_MAX, &cut.index, &cut.body);
     print_control(out, &deliver, 1);

@@ -253,7 +253,7 @@ struct weir_control control_deliver(const char *group, uint64_t incarnation, uin
     WEIR_SET(&control, slices, SLICES, slices);
     control.slice_count = count;
     memset(control.uuid, (int)(incarnation & 0xff), sizeof control.uuid);
-    control.has |= UINT64_C(1) << WEIR_FIELD_UUID;
+    WEIR_MARK(&control, UUID);
     return control;
 }
 
@@ -267,7 +267,7 @@ struct weir_control control_welcome(const char *role, uint64_t incarnation)
     if (incarnation) {
         WEIR_SET(&control, incarnation, INCARNATION, incarnation);
         memset(control.uuid, (int)(incarnation & 0xff), sizeof control.uuid);
-        control.has |= UINT64_C(1) << WEIR_FIELD_UUID;
+        WEIR_MARK(&control, UUID);
     }
     return control;
 }

@@ -67,7 +67,7 @@ static bool enter_state(struct stage *self, uint64_t sequence, const char *group
 {
     struct weir_control control = {.verb = WEIR_VERB_STATUS};
     const struct weir_id id = {time_of(self, sequence), STAGE_TAG, sequence};
-    control.has |= UINT64_C(1) << WEIR_FIELD_ID;
+    WEIR_MARK(&control, ID);
     weir_id_encode(&id, control.id);
     *reader = ask(self, &control);
     assert_true(enter(reader, "groups"));

@@ -109,7 +109,7 @@ static void texts_that_are_too_long_are_cut(void **state)
     WEIR_SET(&acks, group, GROUP, weir_text_of("g"));
     acks.acks = &ack;
     acks.ack_count = 1;
-    acks.has |= UINT64_C(1) << WEIR_FIELD_ACKS;
+    WEIR_MARK(&acks, ACKS);
     frame = weir_control_encode(&acks);
     assert_int_equal(weir_control_decode(&frame, &got, NULL), 0);
     assert_int_equal(got.acks[0].error_bytes, WEIR_ERROR_BYTES_MAX);

@@ -152,7 +152,7 @@ void worker_deliver(struct worker *self, const struct delivered *what)
         WEIR_SET(&control, alone, ALONE, 1);
     memset(control.uuid, what->spool, sizeof control.uuid);
     if (what->spool)
-        control.has |= UINT64_C(1) << WEIR_FIELD_UUID;
+        WEIR_MARK(&control, UUID);
     struct weir_frames frames = script_frames(&control);
     script_batch(producer, what->delivery, what->count, what->keys, &frames);
     worker_message(self, UP(what->upstream), &frames);
