@@ -1,8 +1,7 @@
 /* The few system calls through which log and reserve touch the disk, as a table: tests put their
  * own in its place and let the N-th call fail, tear or never return, or put a disk of their own
- * behind all of them. (SQLite has such a table
- * itself: xSetSystemCall of its "unix" VFS.) Each behaves as the call it is named after: -1 and
- * errno on failure. */
+ * behind all of them. (SQLite has such a table itself: xSetSystemCall of its "unix" VFS.) Each
+ * behaves as the call it is named after: -1 and errno on failure. */
 #ifndef WEIR_STORE_IO_H
 #define WEIR_STORE_IO_H
 

@@ -266,20 +266,18 @@ static void report_lost_end(struct recovery *recovery)
     const struct weir_log *log = recovery->log;
     const struct weir_segment *last =
         log->segment_count > 0 ? log->segments[log->segment_count - 1] : NULL;
-    char *path, *longer;
+    char *path;
 
     if (last == NULL || log->next_sequence > absorbed)
         return;
     path = weir_log_segment_path(log, last->first);
-    longer = weir_asprintf("%s%s%s ends after message %" PRIu64 ", but messages up to %" PRIu64
-                           " were accepted: the file was cut off, or is an older copy. Those of "
-                           "them that were not finished can no longer be delivered; put the whole "
-                           "file back before the next start, if you have it",
-                           recovery->survey.report != NULL ? recovery->survey.report : "",
-                           recovery->survey.report != NULL ? "\n" : "", path,
-                           log->next_sequence - 1, absorbed);
-    free(recovery->survey.report);
-    recovery->survey.report = longer;
+    weir_survey_tell(
+        &recovery->survey,
+        weir_asprintf("%s ends after message %" PRIu64 ", but messages up to %" PRIu64
+                      " were accepted: the file was cut off, or is an older copy. Those of them "
+                      "that were not finished can no longer be delivered; put the whole file back "
+                      "before the next start, if you have it",
+                      path, log->next_sequence - 1, absorbed));
     free(path);
 }
 

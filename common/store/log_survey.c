@@ -146,28 +146,35 @@ static int keep_aside(struct weir_survey *survey, const struct weir_bad_place *b
     return status;
 }
 
+void weir_survey_tell(struct weir_survey *survey, char *line)
+{
+    char *before = survey->report;
+
+    survey->report = before == NULL ? line : weir_asprintf("%s\n%s", before, line);
+    if (before != NULL)
+        free(line);
+    free(before);
+}
+
 static void report(struct weir_survey *survey, const struct weir_bad_place *bad, uint64_t last,
                    const char *kept)
 {
-    char *path = weir_log_segment_path(survey->log, survey->segment->first);
-    char *longer;
+    const uint32_t before = survey->reported++;
 
-    if (survey->reported++ == DAMAGE_REPORTED_MAX)
-        longer =
-            weir_asprintf("%s\nand more of the same; see %s", survey->report, survey->log->damaged);
-    else
-        longer = weir_asprintf(
-            "%s%s%s: %" PRIu64 " bytes at offset %" PRIu64 " are damaged; messages %" PRIu64
-            " to %" PRIu64 " can no longer be delivered from there. The bytes are kept in %s",
-            survey->report != NULL ? survey->report : "", survey->report != NULL ? "\n" : "", path,
-            bad->to - bad->from, bad->from, bad->after + 1, last, kept);
-    if (survey->reported <= DAMAGE_REPORTED_MAX + 1) {
-        free(survey->report);
-        survey->report = longer;
-    } else {
-        free(longer);
+    if (before < DAMAGE_REPORTED_MAX) {
+        char *path = weir_log_segment_path(survey->log, survey->segment->first);
+
+        weir_survey_tell(
+            survey,
+            weir_asprintf("%s: %" PRIu64 " bytes at offset %" PRIu64
+                          " are damaged; messages %" PRIu64 " to %" PRIu64
+                          " can no longer be delivered from there. The bytes are kept in %s",
+                          path, bad->to - bad->from, bad->from, bad->after + 1, last, kept));
+        free(path);
+    } else if (before == DAMAGE_REPORTED_MAX) {
+        weir_survey_tell(survey,
+                         weir_asprintf("and more of the same; see %s", survey->log->damaged));
     }
-    free(path);
 }
 
 int weir_survey_judge(struct weir_survey *survey, uint64_t limit, const struct weir_bad_place **cut)

@@ -35,6 +35,8 @@ struct weir_survey {
 };
 
 void weir_survey_fini(struct weir_survey *survey);
+/* Add a line to the report; it is taken over. */
+void weir_survey_tell(struct weir_survey *survey, char *line);
 /* Walk the records of a segment whose file is open; `limit` is the last sequence known to belong to
  * it. */
 int weir_survey_scan(struct weir_survey *survey, struct weir_segment *segment, uint64_t limit);

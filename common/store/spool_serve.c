@@ -46,12 +46,20 @@ static void finish_and_push(struct weir_spool *spool, struct weir_task *task, in
     weir_done_queue_push(&spool->done, task, NULL, NULL);
 }
 
-/* --- the log writer ------------------------------------------------------------------------ */
-
-static void refuse(struct weir_task *task, const struct weir_error *error)
+/* Those before `end` that must go down with an EFULL whose result nobody had taken when they came:
+ * they were made by somebody who believed that what is before them had been carried out. Returns
+ * the first that need not. */
+static struct weir_task *refuse_wave(struct weir_task *task, const struct weir_task *end,
+                                     uint64_t full_until, const char *why)
 {
-    task->result.error = *error;
+    while (task != end && task->age < full_until) {
+        weir_error_set(&task->result.error, WEIR_EFULL, "%s", why);
+        task = task->next;
+    }
+    return task;
 }
+
+/* --- the log writer ------------------------------------------------------------------------ */
 
 /* Why nothing may be appended now, whatever it is; 0: it may. */
 static int closed_to_appends(struct weir_spool *spool, struct weir_error *error)
@@ -63,19 +71,6 @@ static int closed_to_appends(struct weir_spool *spool, struct weir_error *error)
                                 "the disk is full: what is left of it is kept for finishing work; "
                                 "free space on this file system");
     return status;
-}
-
-/* Those that must go down with an EFULL whose result nobody had taken when they came. */
-static struct weir_task *refuse_waves(struct weir_spool *spool, struct weir_task *task)
-{
-    struct weir_error error;
-
-    weir_error_set(&error, WEIR_EFULL, "the spool was full for a batch before this one");
-    while (task != NULL && task->age < spool->full_until) {
-        refuse(task, &error);
-        task = task->next;
-    }
-    return task;
 }
 
 static void append_tasks(struct weir_spool *spool, struct weir_task *first)
@@ -113,7 +108,8 @@ static void show_appended(void *arg)
 
 static void append_all(struct weir_spool *spool, struct weir_task *tasks)
 {
-    struct weir_task *rest = refuse_waves(spool, tasks);
+    struct weir_task *rest = refuse_wave(tasks, NULL, spool->full_until,
+                                         "the spool was full for a batch before this one");
 
     if (rest != NULL)
         append_tasks(spool, rest);
@@ -182,43 +178,12 @@ static int transact(struct weir_spool *spool, struct weir_task *first, const str
     return status == 0 ? weir_state_commit(spool->state, error) : status;
 }
 
-static void finish_applies(struct weir_spool *spool, struct weir_task *first,
-                           const struct weir_task *end, int status, const struct weir_error *error)
-{
-    while (first != end) {
-        struct weir_task *next = first->next;
-
-        if (status == WEIR_EFULL && first->age >= spool->full_applies_until)
-            spool->full_applies_until = first->age + 1;
-        first->result.error = *error;
-        finish_and_push(spool, first, status);
-        first = next;
-    }
-}
-
-/* Those that must go down with an EFULL whose result nobody had taken when they came: they were
- * made by somebody who believed that what is before them had been carried out. */
-static struct weir_task *refuse_applies(struct weir_spool *spool, struct weir_task *first,
-                                        const struct weir_task *end)
-{
-    struct weir_error error;
-    struct weir_task *rest = first;
-
-    while (rest != end && rest->age < spool->full_applies_until)
-        rest = rest->next;
-    weir_error_set(&error, WEIR_EFULL, "the disk was full for a transaction before this one");
-    finish_applies(spool, first, rest, WEIR_EFULL, &error);
-    return rest;
-}
-
-static void apply_tasks(struct weir_spool *spool, struct weir_task *first, struct weir_task *end)
+static void apply_tasks(struct weir_spool *spool, struct weir_task *first,
+                        const struct weir_task *end)
 {
     struct weir_error error = {0};
     int status = failed(spool, &error);
 
-    first = refuse_applies(spool, first, end);
-    if (first == end)
-        return;
     if (status == 0)
         status = weir_state_check_wal(spool->state, &error);
     if (status == 0) {
@@ -233,7 +198,27 @@ static void apply_tasks(struct weir_spool *spool, struct weir_task *first, struc
         }
         weir_spool_measure(spool);
     }
-    finish_applies(spool, first, end, status, &error);
+    for (; first != end; first = first->next) {
+        first->result.error = error;
+        if (status == WEIR_EFULL)
+            spool->full_applies_until = first->age + 1;
+    }
+}
+
+static void apply_all(struct weir_spool *spool, struct weir_task *tasks,
+                      const struct weir_task *end)
+{
+    struct weir_task *rest = refuse_wave(tasks, end, spool->full_applies_until,
+                                         "the disk was full for a transaction before this one");
+
+    if (rest != end)
+        apply_tasks(spool, rest, end);
+    while (tasks != end) {
+        struct weir_task *next = tasks->next;
+
+        finish_and_push(spool, tasks, tasks->result.error.code);
+        tasks = next;
+    }
 }
 
 static void trim(struct weir_spool *spool, struct weir_task *task)
@@ -275,7 +260,7 @@ void weir_spool_serve_states(struct weir_spool *spool, struct weir_task *task)
         while (end != NULL && end->request.kind == WEIR_STORE_APPLY)
             end = end->next;
         if (end != task) {
-            apply_tasks(spool, task, end);
+            apply_all(spool, task, end);
         } else {
             end = task->next;
             serve_state(spool, task);
