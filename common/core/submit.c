@@ -13,8 +13,8 @@
  * each refusal causes one repetition of one batch, so nothing is sent twice in vain and the order
  * is right in the end. When the number that is expected instead went out on this link before the
  * refused one, it or its answer is lost, or that answer would have come first: then it goes out
- * again, too. A number that was refused for good is never taken: every PUT says which
- * number is the oldest without an answer, and the server goes on from there. */
+ * again, too. A number that was refused for good is never taken: every PUT says which number is the
+ * oldest without an answer, and the server goes on from there. */
 #include <base/alloc.h>
 #include <base/canary.h>
 #include <core/submit.h>

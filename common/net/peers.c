@@ -2,10 +2,9 @@
 
 #include <base/alloc.h>
 #include <base/error.h>
+#include <base/hash_table.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <base/hash_table.h>
 
 struct entry {
     UT_hash_handle by_identity;
