@@ -87,6 +87,11 @@ static struct weir_idem_row *oldest(const struct weir_idempotency *self)
     return &self->ring[self->head & (self->capacity - 1)];
 }
 
+static const struct weir_idem_row *newest(const struct weir_idempotency *self)
+{
+    return &self->ring[(self->head + self->count - 1) & (self->capacity - 1)];
+}
+
 static void drop_oldest(struct weir_idempotency *self)
 {
     slot_clear(self, slot_of(self, oldest(self)->hash));
@@ -98,6 +103,10 @@ static void drop_oldest(struct weir_idempotency *self)
 void weir_idempotency_add(struct weir_idempotency *self, const struct weir_idem_row *row)
 {
     if (self->count_max == 0 || weir_idempotency_find(self, row->hash))
+        return;
+    /* Ascending, whatever comes: a batch that has become durable names its keys again, and where
+     * more than fit are on their way they may have been forgotten since. */
+    if (self->count > 0 && newest(self)->sequence > row->sequence)
         return;
     if (self->count >= self->count_max) {
         drop_oldest(self);

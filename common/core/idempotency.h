@@ -19,8 +19,8 @@ void weir_idempotency_init(struct weir_idempotency *self, uint32_t count_max);
 void weir_idempotency_fini(struct weir_idempotency *self);
 const struct weir_idem_row *weir_idempotency_find(const struct weir_idempotency *self,
                                                   const uint8_t hash[WEIR_HASH_BYTES]);
-/* Sequences ascend. A key that is known already is not added. When the window is full the oldest
- * one gives way. */
+/* Sequences ascend: one below the newest is left out. A key that is known already is not added.
+ * When the window is full the oldest one gives way. */
 void weir_idempotency_add(struct weir_idempotency *self, const struct weir_idem_row *row);
 /* Take back those at or above this sequence: their messages were not stored. */
 void weir_idempotency_withdraw(struct weir_idempotency *self, uint64_t sequence);
