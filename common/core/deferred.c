@@ -66,7 +66,6 @@ static void take_in(struct weir_ventilator *v, struct weir_group *group, struct 
         weir_deferred_push(group, row, 0);
         return;
     }
-    group->deferred.rows--;
     weir_flush_row_drop(v, row->group, row->sequence);
     group->claim_flush = weir_flush_need(v);
     weir_deferred_push(group, row, group->claim_flush);
@@ -165,19 +164,18 @@ static void have_parked(struct weir_ventilator *v, struct weir_store_result *res
     if (!group)
         return;
     struct weir_deferred *deferred = &group->deferred;
-    for (uint32_t i = 0; i < result->row_count; i++) {
-        if (result->rows[i].group != group->row.number || result->rows[i].state != WEIR_ROW_PARKED)
-            continue;
+    if (result->row_count && result->rows[0].state == WEIR_ROW_PARKED) {
         struct weir_ready *ready = weir_zalloc(1, sizeof *ready);
-        ready->row = weir_row_move(&result->rows[i]);
+        ready->row = weir_row_move(&result->rows[0]);
         DL_APPEND(deferred->fetched, ready);
+    } else { /* only damage does that */
+        deferred->rows--;
     }
     if (--group->fetching > 0)
         return;
     while (deferred->fetched) {
         struct weir_ready *ready = deferred->fetched;
         DL_DELETE(deferred->fetched, ready);
-        deferred->rows++; /* from now on like one that is due */
         weir_deferred_push(group, ready->row, 0);
         free(ready);
     }
@@ -192,6 +190,7 @@ void weir_deferred_fetch(struct weir_ventilator *v, struct weir_group *group, ui
                                          .sequence = sequence,
                                          .count = 1};
     group->fetching++;
+    group->deferred.rows++; /* from now on it counts as one that is due */
     weir_flush_now(v);
     weir_ventilator_ask(v, &request, have_parked, group->row.number, NULL);
 }

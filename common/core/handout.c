@@ -80,7 +80,6 @@ static bool row_ready(struct weir_ventilator *v, struct weir_group *group, struc
 {
     if (ready->after > v->flush.done || !key_known(group, ready->row))
         return false;
-    const bool final = weir_group_final(group);
     const enum payload payload = find_payload(v, ready->row, batch);
     if (payload == PAYLOAD_LATER) {
         group->reading = true;
@@ -88,7 +87,7 @@ static bool row_ready(struct weir_ventilator *v, struct weir_group *group, struc
     }
     if (payload == PAYLOAD_MISSING || row_expired(v, ready->row, *batch)) {
         struct weir_row *row = weir_deferred_take(group, ready);
-        group->deferred.rows -= !final;
+        group->deferred.rows--;
         if (payload == PAYLOAD_MISSING)
             give_up(v, group, row);
         else
@@ -121,7 +120,7 @@ static void row_leaves(struct weir_ventilator *v, struct weir_group *group,
                        struct weir_ready *ready, const struct weir_stream_batch *batch)
 {
     struct weir_row *row = weir_deferred_take(group, ready);
-    group->deferred.rows -= !weir_group_final(group);
+    group->deferred.rows--;
     if (weir_group_ordered(group))
         weir_handout_order_leased(v, group, row, batch);
 }

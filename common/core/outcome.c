@@ -286,6 +286,7 @@ static void end_final(struct weir_ventilator *v, struct weir_lease *lease,
         group->row.totals.released++;
         if (slice->row) {
             weir_deferred_push(group, slice->row, 0);
+            group->deferred.rows++;
             slice->row = NULL;
         } else {
             weir_rangeset_add(&group->cleared, sequence, sequence);
