@@ -43,7 +43,8 @@ static void put_group(FILE *out, const struct weir_group_row *group)
     put_bytes(out, "totals", &group->totals, sizeof group->totals);
     fprintf(out, " ended %" PRIu64, group->ended.known_from);
     for (uint32_t i = 0; i < group->ended.count; i++)
-        fprintf(out, " %" PRIu64 "-%" PRIu64, group->ended.at[i].first, group->ended.at[i].last);
+        fprintf(out, " %" PRIu64 "-%" PRIu64 " %d", group->ended.at[i].first,
+                group->ended.at[i].last, (int)group->ended.at[i].fate);
     fprintf(out, "\n");
 }
 

@@ -3,6 +3,7 @@
  * call either gives what it always gives or says that it cannot; what was committed is there
  * afterwards, and nothing is left behind. */
 #include "holder_life.h"
+#include "ops.h"
 #include "sqlite_memory.h"
 #include "state_dump.h"
 #include "tape.h"
@@ -29,7 +30,7 @@
 #define TAG 7u
 #define TRANSACTIONS 4u
 #define QUERIES 5u
-#define LARGE_BYTES 9000u /* goes onto overflow pages */
+#define LARGE_BYTES 9000u
 
 static uint64_t step_of(uint64_t every)
 {
@@ -48,83 +49,29 @@ struct expected {
     char *asked[QUERIES];           /* after all of them */
 };
 
-static struct weir_op group_op(uint32_t number, enum weir_order order)
+/* A row whose payload goes onto overflow pages. */
+static struct weir_op large_row_op(uint32_t group, uint64_t sequence, enum weir_row_state state)
 {
-    struct weir_op op = {.type = WEIR_OP_GROUP_PUT};
+    char text[LARGE_BYTES + 1];
 
-    op.group = weir_zalloc(1, sizeof *op.group);
-    op.group->number = number;
-    op.group->policy = weir_group_policy_default();
-    snprintf(op.group->policy.name, sizeof op.group->policy.name, "group-%u", number);
-    op.group->policy.order = order;
-    op.group->policy.topic_count = 2;
-    snprintf(op.group->policy.topics[0], sizeof op.group->policy.topics[0], "user.%u", number);
-    snprintf(op.group->policy.topics[1], sizeof op.group->policy.topics[1], "order.*");
-    op.group->start = 1;
-    op.group->low = op.group->next = 5;
-    op.group->ended.known_from = 2;
-    op.group->ended.count = 1;
-    op.group->ended.at[0] = (struct weir_ended_range){2, 3, WEIR_FATE_DROPPED};
-    return op;
+    memset(text, 'a' + (int)(sequence % 26), LARGE_BYTES);
+    text[LARGE_BYTES] = '\0';
+    return with_payload(row_op(group, sequence, state, 100 + (int64_t)sequence), text);
 }
 
-static struct weir_op row_op(uint32_t group, uint64_t sequence, enum weir_row_state state,
-                             bool payload)
+static struct weir_op small_row_op(uint32_t group, uint64_t sequence, enum weir_row_state state)
 {
-    struct weir_op op = {.type = WEIR_OP_ROW_PUT};
-    char large[LARGE_BYTES];
-
-    op.row = weir_zalloc(1, sizeof *op.row);
-    *op.row = (struct weir_row){.group = group,
-                                .sequence = sequence,
-                                .state = state,
-                                .time_ms = 1234,
-                                .due_ms = 100 + (int64_t)sequence,
-                                .attempt = 2,
-                                .key_hash = 77 + sequence,
-                                .incarnation = 9,
-                                .delivery = sequence,
-                                .deadline_ms = 98765,
-                                .history = weir_bytes_copy("user.1", 6)};
-    if (payload) {
-        memset(large, 'a' + (int)(sequence % 26), sizeof large);
-        op.row->header = weir_bytes_copy("head", 4);
-        op.row->index_entry = weir_bytes_copy("entry", 5);
-        op.row->body = weir_bytes_copy(large, sizeof large);
-    }
-    return op;
+    return row_op(group, sequence, state, 100 + (int64_t)sequence);
 }
 
-static struct weir_op chunk_op(uint32_t group, uint64_t chunk)
+/* A group that is new while message 11 waits for its time. */
+static struct weir_op late_group_op(enum weir_op_type type)
 {
-    struct weir_op op = {.type = WEIR_OP_CHUNK_PUT, .number = group, .chunk = chunk};
+    struct weir_op op = group_op(3, "late", WEIR_ORDER_NONE);
 
-    op.bits = weir_alloc(WEIR_CHUNK_BYTES);
-    memset(op.bits, 0x5a + (int)chunk, WEIR_CHUNK_BYTES);
-    return op;
-}
-
-static struct weir_op producer_op(uint8_t id)
-{
-    struct weir_op op = {.type = WEIR_OP_PRODUCER_PUT};
-
-    op.producer = weir_zalloc(1, sizeof *op.producer);
-    memset(op.producer->id, id, sizeof op.producer->id);
-    op.producer->number = 40 + id;
-    op.producer->time_ms = 100 * id;
-    op.producer->answer_count = 2;
-    op.producer->answers[0] = (struct weir_producer_answer){1, 1, 1, 10};
-    op.producer->answers[1] = (struct weir_producer_answer){2, 2, 3, 20};
-    return op;
-}
-
-static struct weir_op idem_op(uint64_t sequence)
-{
-    struct weir_op op = {.type = WEIR_OP_IDEM_PUT};
-
-    op.idem.sequence = sequence;
-    op.idem.time_ms = 5;
-    memset(op.idem.hash, (int)sequence, sizeof op.idem.hash);
+    op.type = type;
+    op.sequence = 20;
+    memcpy(op.group->policy.topics[0], "user.*", sizeof "user.*");
     return op;
 }
 
@@ -135,51 +82,45 @@ static uint32_t transaction(uint32_t number, struct weir_op *ops)
 
     switch (number) {
     case 1:
-        ops[count++] = group_op(1, WEIR_ORDER_NONE);
-        ops[count++] = group_op(2, WEIR_ORDER_KEY);
-        ops[count++] = row_op(1, 10, WEIR_ROW_DEFERRED, true);
-        ops[count++] = row_op(2, 10, WEIR_ROW_DEFERRED, false);
-        ops[count++] = row_op(WEIR_GROUP_LATER, 11, WEIR_ROW_DEFERRED, true);
-        ops[count++] = row_op(1, 12, WEIR_ROW_LEASED, false);
-        ops[count++] = row_op(2, 13, WEIR_ROW_PARKED, false);
-        ops[count++] = row_op(1, 14, WEIR_ROW_DYING, true);
-        ops[count++] = chunk_op(1, 0);
-        ops[count++] = chunk_op(1, 1);
-        ops[count++] = producer_op(1);
-        ops[count++] = producer_op(2);
+        ops[count++] = group_op(1, "email", WEIR_ORDER_NONE);
+        ops[count++] = group_op(2, "fraud", WEIR_ORDER_KEY);
+        ops[count++] = large_row_op(1, 10, WEIR_ROW_DEFERRED);
+        ops[count++] = small_row_op(2, 10, WEIR_ROW_DEFERRED);
+        ops[count] = large_row_op(WEIR_GROUP_LATER, 11, WEIR_ROW_DEFERRED);
+        weir_bytes_drop(&ops[count].row->history);
+        ops[count++].row->history = weir_bytes_copy("user.1", 6); /* its topic */
+        ops[count++] = small_row_op(1, 12, WEIR_ROW_LEASED);
+        ops[count++] = small_row_op(2, 13, WEIR_ROW_PARKED);
+        ops[count++] = large_row_op(1, 14, WEIR_ROW_DYING);
+        ops[count++] = chunk_op(1, 0, 0x5a);
+        ops[count++] = chunk_op(1, 1, 0x5b);
+        ops[count++] = producer_op(1, 41, 100);
+        ops[count++] = producer_op(2, 42, 200);
         break;
     case 2:
-        ops[count++] = row_op(1, 12, WEIR_ROW_DEFERRED, false);
-        ops[count] = row_op(1, 12, WEIR_ROW_DEFERRED, true);
+        ops[count++] = small_row_op(1, 12, WEIR_ROW_DEFERRED);
+        ops[count] = large_row_op(1, 12, WEIR_ROW_DEFERRED);
         ops[count++].type = WEIR_OP_ROW_COPY;
-        ops[count++] = idem_op(10);
-        ops[count++] = idem_op(11);
-        ops[count] = group_op(3, WEIR_ORDER_NONE);
-        ops[count].group->policy.topic_count = 1;
-        snprintf(ops[count].group->policy.topics[0], sizeof ops[count].group->policy.topics[0],
-                 "user.*");
-        count++;
-        ops[count] = group_op(3, WEIR_ORDER_NONE);
-        snprintf(ops[count].group->policy.topics[0], sizeof ops[count].group->policy.topics[0],
-                 "user.*");
-        ops[count].sequence = 20;
-        ops[count++].type = WEIR_OP_INHERIT;
+        ops[count++] = idem_op(10, 10);
+        ops[count++] = idem_op(11, 11);
+        ops[count++] = late_group_op(WEIR_OP_GROUP_PUT);
+        ops[count++] = late_group_op(WEIR_OP_INHERIT);
         break;
     case 3:
-        ops[count++] = row_op(1, 14, WEIR_ROW_DEAD, false);
-        ops[count++] = row_op(1, 15, WEIR_ROW_DEAD, false);
+        ops[count++] = small_row_op(1, 14, WEIR_ROW_DEAD);
+        ops[count++] = small_row_op(1, 15, WEIR_ROW_DEAD);
         ops[count++] = (struct weir_op){.type = WEIR_OP_TOMBSTONE_TRIM, .number = 1, .count = 1};
         ops[count++] = (struct weir_op){.type = WEIR_OP_CHUNK_TRIM, .number = 1, .chunk = 1};
         ops[count++] = (struct weir_op){.type = WEIR_OP_IDEM_TRIM, .sequence = 11};
         ops[count++] = (struct weir_op){.type = WEIR_OP_PRODUCER_TRIM, .time_ms = 150};
         break;
     default:
-        ops[count++] = row_op(2, 16, WEIR_ROW_DYING, true);
-        ops[count++] = (struct weir_op){.type = WEIR_OP_ROW_DROP, .number = 1, .sequence = 10};
+        ops[count++] = large_row_op(2, 16, WEIR_ROW_DYING);
+        ops[count++] = row_drop_op(1, 10);
         ops[count++] = (struct weir_op){.type = WEIR_OP_GROUP_DROP, .number = 3};
         break;
     }
-    ops[count++] = (struct weir_op){.type = WEIR_OP_ABSORBED, .sequence = 10 * number};
+    ops[count++] = absorbed_op(10 * number);
     return count;
 }
 
@@ -283,7 +224,7 @@ static void learn_expected(const char *directory, struct expected *expected)
         assert_int_equal(load(directory, NULL, i, &expected->loaded[i], &error), 0);
     }
     assert_non_null(strstr(expected->asked[0], "row 1 12"));
-    assert_non_null(strstr(expected->loaded[2], "group 3 group-3"));
+    assert_non_null(strstr(expected->loaded[2], "group 3 late"));
 }
 
 /* What failed is said; and want of memory is not said to be a full disk or a damaged file. */

@@ -71,14 +71,10 @@ static void a_start_syncs_the_directories_it_finds(void **state)
     assert_true(calls > 20); /* as many as a start and an append make */
 }
 
-/* A row with a payload of this size. */
-static struct weir_op row_op(uint64_t sequence, uint32_t bytes)
+static struct weir_op sized_row_op(uint64_t sequence, uint32_t bytes)
 {
-    struct weir_op op = {.type = WEIR_OP_ROW_PUT, .row = weir_zalloc(1, sizeof *op.row)};
+    struct weir_op op = row_op(1, sequence, WEIR_ROW_DEFERRED, 0);
 
-    op.row->group = 1;
-    op.row->sequence = sequence;
-    op.row->state = WEIR_ROW_DEFERRED;
     op.row->body = pattern(sequence, 3, bytes);
     return op;
 }
@@ -99,7 +95,7 @@ static void expect_result(struct simulated *spool, uint64_t id, int status)
 static void a_transaction_does_not_overtake_one_that_found_no_room(void **state)
 {
     struct simulated spool;
-    struct weir_op large = row_op(5, 200000), small = row_op(6, 100);
+    struct weir_op large = sized_row_op(5, 200000), small = sized_row_op(6, 100);
     struct weir_store_request requests[3] = {apply_request(1, &large, 1),
                                              {.id = 2, .kind = WEIR_STORE_QUERY, .count = 1},
                                              apply_request(3, &small, 1)};
@@ -119,7 +115,7 @@ static void a_transaction_does_not_overtake_one_that_found_no_room(void **state)
     assert_int_equal(recovered->counts_count, 0);
     weir_recovered_destroy(&recovered);
 
-    small = row_op(6, 100); /* whoever has seen that may try again */
+    small = sized_row_op(6, 100); /* whoever has seen that may try again */
     requests[0] = apply_request(4, &small, 1);
     spool.spool->store.submit(&spool.spool->store, &requests[0]);
     simulated_serve(&spool);

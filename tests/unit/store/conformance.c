@@ -90,11 +90,6 @@ struct weir_store_request trim_request(uint64_t id, uint64_t sequence)
     return (struct weir_store_request){.id = id, .kind = WEIR_STORE_TRIM, .sequence = sequence};
 }
 
-struct weir_op absorbed_op(uint64_t sequence)
-{
-    return (struct weir_op){.type = WEIR_OP_ABSORBED, .sequence = sequence};
-}
-
 void perform(struct subject *subject, struct weir_store_request *request,
              struct weir_store_result *result)
 {

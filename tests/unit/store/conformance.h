@@ -2,6 +2,8 @@
 #ifndef WEIR_TESTS_CONFORMANCE_H
 #define WEIR_TESTS_CONFORMANCE_H
 
+#include "ops.h"
+
 #include <contract/backend.h>
 
 /* An implementation under test. */
@@ -44,6 +46,5 @@ void reopen(struct subject *subject);
 struct weir_store_request read_request(uint64_t id, uint64_t sequence, uint32_t bytes_max);
 struct weir_store_request apply_request(uint64_t id, const struct weir_op *ops, uint32_t count);
 struct weir_store_request trim_request(uint64_t id, uint64_t sequence);
-struct weir_op absorbed_op(uint64_t sequence);
 
 #endif
