@@ -105,6 +105,7 @@ static void ends_at_every_write(enum holder_kind kind)
     assert_int_equal(status, 0);
     crash_everywhere(&crash, tape);
     print_message("%u boundaries, %u recoveries\n", crash.boundaries, crash.recoveries);
+    assert_true(crash.boundaries > 100); /* else the recording is broken */
     tape_destroy(&tape);
     tape_directory_destroy(&crash.directory);
 }

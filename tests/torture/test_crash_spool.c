@@ -159,6 +159,8 @@ static void test_ends_at_every_write(void **state)
     print_message("%u boundaries%s, %u recoveries, %u of them after a second end\n",
                   crash.boundaries, EVERY > 1 ? " (some left out)" : "", crash.recoveries,
                   crash.again);
+    assert_true(crash.boundaries > 1000); /* else the recording is broken */
+    assert_true(crash.again > 0);
     tape_destroy(&tape);
     tape_directory_destroy(&crash.directory);
 }
