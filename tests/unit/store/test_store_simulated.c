@@ -33,6 +33,20 @@ static void fill(struct sim_filesystem *files, int fd, uint8_t byte)
     assert_int_equal(weir_io_write(&files->io, fd, &iov, 1, 0), 0);
 }
 
+/* A new disk with a file of ones that are synced and, over them, twos that are not. */
+static int overwrite(struct sim_filesystem *files, uint64_t seed)
+{
+    int fd;
+
+    sim_filesystem_init(files, seed);
+    fd = create(files, SIM_MOUNT "/file");
+    fill(files, fd, 1);
+    assert_int_equal(files->io.fdatasync(&files->io, fd), 0);
+    assert_int_equal(weir_io_sync_directory(&files->io, SIM_MOUNT), 0);
+    fill(files, fd, 2);
+    return fd;
+}
+
 /* How many sectors have the new byte wholly, and how many a part of it. */
 static void count(struct sim_filesystem *files, const char *path, uint8_t old, uint8_t new,
                   uint32_t *whole, uint32_t *torn)
@@ -58,23 +72,16 @@ static void count(struct sim_filesystem *files, const char *path, uint8_t old, u
 
 static void test_power_cut_keeps_what_was_synced_and_some_of_the_rest(void **state)
 {
-    static const char path[] = SIM_MOUNT "/file";
     uint32_t whole = 0, torn = 0;
 
     (void)state;
     for (uint32_t round = 0; round < ROUNDS; round++) {
         struct sim_filesystem files;
-        int fd;
 
-        sim_filesystem_init(&files, round);
-        fd = create(&files, path);
-        fill(&files, fd, 1);
-        assert_int_equal(files.io.fdatasync(&files.io, fd), 0);
-        assert_int_equal(weir_io_sync_directory(&files.io, SIM_MOUNT), 0);
-        fill(&files, fd, 2);
+        overwrite(&files, round);
         sim_filesystem_power_cut(&files);
         sim_filesystem_reopen(&files);
-        count(&files, path, 1, 2, &whole, &torn);
+        count(&files, SIM_MOUNT "/file", 1, 2, &whole, &torn);
         sim_filesystem_fini(&files);
     }
     assert_in_range(whole, 1, ROUNDS * SECTORS - 1);
@@ -105,14 +112,8 @@ static void test_failed_sync_drops_what_it_did_not_write(void **state)
     (void)state;
     for (uint32_t round = 0; round < ROUNDS; round++) {
         struct sim_filesystem files;
-        int fd;
+        int fd = overwrite(&files, round);
 
-        sim_filesystem_init(&files, round);
-        fd = create(&files, SIM_MOUNT "/file");
-        fill(&files, fd, 1);
-        assert_int_equal(files.io.fsync(&files.io, fd), 0);
-        assert_int_equal(weir_io_sync_directory(&files.io, SIM_MOUNT), 0);
-        fill(&files, fd, 2);
         sim_filesystem_fail(&files, SIM_CALL_SYNC, 0, 1, EIO);
         assert_int_equal(files.io.fdatasync(&files.io, fd), -1);
         assert_int_equal(errno, EIO);
