@@ -20,7 +20,7 @@ LARGE = 1000  # every message whose number is a multiple of it has 100,000 bytes
 
 class FullDisk(harness.unittest.TestCase):
     def mount(self, size):
-        """A directory that is a file system of this size."""
+        """A directory that is a file system of this size; DISK in what is put into the topology."""
         disk = namespaces.small_disk(size)
         self.addCleanup(os.rmdir, disk)
         self.addCleanup(subprocess.run, ["umount", disk], check=True)
@@ -32,7 +32,7 @@ class FullDisk(harness.unittest.TestCase):
                      "  worker: { role: worker, from: [hub], group: plain, to: results, prefetch: 64, "
                      f"serve: [/usr/bin/python3, {HERE}/numbered_handler.py, DIR/handled] }}")
         self.assertIn(replace, text)
-        return Topology(text.replace(replace, by))
+        return Topology(text.replace(replace, by.replace("DISK", self.disk)))
 
     def begin(self, t, results="var/test/results.jsonl", collector="var/test/dlq.db", **load):
         self.sender = Sender(t.dir, f"ipc://{t.dir}/submit", **load)
@@ -44,8 +44,11 @@ class FullDisk(harness.unittest.TestCase):
     def confirmed(self):
         return len(self.sender.confirmed())
 
-    def fill(self):
-        """Somebody else takes all the room that is left."""
+    def said(self, t, text="free some space"):
+        return t.output().count(text)
+
+    def fill(self, t, *text):
+        """Somebody else takes all the room that is left, and it is said."""
         with open(os.path.join(self.disk, "foreign"), "wb", buffering=0) as file:
             for size in (1 << 20, 4096, 1):
                 try:
@@ -53,6 +56,7 @@ class FullDisk(harness.unittest.TestCase):
                         file.write(b"x" * size)
                 except OSError:
                     pass
+        wait_for("it to be said", lambda: self.said(t, *text))
 
     def make_room(self):
         os.unlink(os.path.join(self.disk, "foreign"))
@@ -68,11 +72,10 @@ class FullDisk(harness.unittest.TestCase):
         self.assertEqual(summary["groups"]["plain"]["later attempts than needed"], 0)
 
     def test_spool(self):
-        disk = self.mount("80m")  # a segment, the state and the reserve
-        with self.topology("var/test/intake, max: 1GiB", f"{disk}/intake") as t:
+        self.mount("80m")  # a segment, the state and the reserve
+        with self.topology("var/test/intake, max: 1GiB", "DISK/intake") as t:
             self.begin(t, first=LARGE, step=LARGE, count=1500, rate=1000 / SLOW)
-            self.fill()
-            wait_for("it to be said", lambda: "the disk is full" in t.output())
+            self.fill(t, "the disk is full")
             answer = t.weir("send", "storm.other", "x", "--timeout", "500ms", check=False)
             self.assertEqual((answer.returncode, answer.stdout), (75, ""))
             self.assertIn("the disk is full", answer.stderr)
@@ -85,39 +88,32 @@ class FullDisk(harness.unittest.TestCase):
             self.make_room()
             self.finish(t)
 
-    def test_sink(self):
-        disk = self.mount("16m")
-        with self.topology("var/test/results.jsonl", f"{disk}/results.jsonl") as t:
+    def fill_results(self, size, *output):
+        """The disk under a sink's output fills up, and the sink is killed while it is full."""
+        disk = self.mount(size)
+        with self.topology(*output) as t:
             self.begin(t, results=f"{disk}/results.jsonl", count=3000, rate=1000 / SLOW)
-            self.fill()
-            wait_for("it to be said", lambda: "free some space" in t.output())
+            self.fill(t)
             self.sender.finish()  # a sink that is full keeps no producer waiting
+            before = self.said(t)
             t.kill("results")
-            wait_for("it to be said again", lambda: t.output().count("free some space") > 1)
+            wait_for("it to be said again", lambda: self.said(t) > before)
             self.assertLess(self.account.ended(), 3000)
             self.make_room()
             self.finish(t)
+
+    def test_sink(self):
+        self.fill_results("16m", "var/test/results.jsonl", "DISK/results.jsonl")
 
     def test_results_apart_from_their_ledger(self):
         """The ledger still has room, and so holds the lines that the file has none for."""
-        disk = self.mount("1m")
-        with self.topology("jsonl: var/test/results.jsonl", f"jsonl: {disk}/results.jsonl, ledger: var/test/ledger") as t:
-            self.begin(t, results=f"{disk}/results.jsonl", count=3000, rate=1000 / SLOW)
-            self.fill()
-            wait_for("it to be said", lambda: "free some space" in t.output())
-            self.sender.finish()
-            t.kill("results")
-            wait_for("it to be said again", lambda: t.output().count("free some space") > 1)
-            self.assertLess(self.account.ended(), 3000)
-            self.make_room()
-            self.finish(t)
+        self.fill_results("1m", "jsonl: var/test/results.jsonl", "jsonl: DISK/results.jsonl, ledger: var/test/ledger")
 
     def test_collector(self):
         disk = self.mount("2m")
-        with self.topology("var/test/dlq.db", f"{disk}/dlq.db") as t:
+        with self.topology("var/test/dlq.db", "DISK/dlq.db") as t:
             self.begin(t, collector=f"{disk}/dlq.db", count=6000, rate=3000 / SLOW)
-            self.fill()
-            wait_for("it to be said", lambda: "free some space" in t.output())
+            self.fill(t)
             self.sender.finish()
             t.kill("dlq")
             wait_for("dead letters to wait", lambda: t.group("plain").get("dying", 0) > 0)

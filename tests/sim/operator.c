@@ -27,6 +27,12 @@ static bool ask(struct sim_process *process, const struct weir_control *request,
     return good;
 }
 
+static bool ask_stats(struct sim_process *process, struct weir_bytes *body)
+{
+    const struct weir_control stats = {.verb = WEIR_VERB_STATS};
+    return process->role && ask(process, &stats, body);
+}
+
 /* Go to the value of this name in the map that is next. */
 static bool enter(struct weir_reader *reader, const char *name)
 {
@@ -48,9 +54,8 @@ static bool enter(struct weir_reader *reader, const char *name)
 bool sim_intake_numbers(struct sim_process *process, const char *const *names, uint64_t *values,
                         uint32_t count)
 {
-    struct weir_control stats = {.verb = WEIR_VERB_STATS};
     struct weir_bytes body;
-    if (!process->role || !ask(process, &stats, &body))
+    if (!ask_stats(process, &body))
         return false;
     bool good = true;
     for (uint32_t i = 0; i < count && good; i++) {
@@ -64,9 +69,8 @@ bool sim_intake_numbers(struct sim_process *process, const char *const *names, u
 
 bool sim_number(struct sim_process *process, const char *name, uint64_t *value)
 {
-    struct weir_control stats = {.verb = WEIR_VERB_STATS};
     struct weir_bytes body;
-    if (!process->role || !ask(process, &stats, &body))
+    if (!ask_stats(process, &body))
         return false;
     struct weir_reader reader = weir_reader_of(body.data, body.size);
     const bool said = enter(&reader, name) && weir_read_u64(&reader, UINT64_MAX, value);
@@ -79,9 +83,8 @@ bool sim_number(struct sim_process *process, const char *name, uint64_t *value)
 bool sim_group_numbers(struct sim_process *process, uint32_t group, const char *const *names,
                        uint64_t *values, uint32_t count)
 {
-    struct weir_control stats = {.verb = WEIR_VERB_STATS};
     struct weir_bytes body;
-    if (!process->role || !ask(process, &stats, &body))
+    if (!ask_stats(process, &body))
         return false;
     bool good = true;
     for (uint32_t i = 0; i < count && good; i++) {

@@ -20,16 +20,6 @@ bool sim_storage_may_fail(const struct sim_process *process)
 
 /* --- power --- */
 
-static void power_back(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
-{
-    (void)sim;
-    (void)none;
-    (void)number;
-    struct sim_process *process = arg;
-    process->held_down = false;
-    sim_start(process);
-}
-
 static void power_cut(struct sim *sim, uint32_t machine)
 {
     sim_count(sim, SIM_COUNT_POWER_CUTS);
@@ -41,7 +31,7 @@ static void power_cut(struct sim *sim, uint32_t machine)
         if (roll(sim, 0, 3) == 0)
             process->dies_at_start = roll(sim, 1, RECOVERY_CALLS);
         sim_end(process, SIM_POWER_LOST);
-        sim_at(sim, sim_delay(sim, (roll(sim, 0, 3) ? 1 : 8) * WEIR_NS_PER_S), NULL, power_back,
+        sim_at(sim, sim_delay(sim, (roll(sim, 0, 3) ? 1 : 8) * WEIR_NS_PER_S), NULL, sim_come_back,
                process, 0);
     }
 }

@@ -186,7 +186,7 @@ struct weir_role *sim_role_new(struct sim_process *process)
                            seed);
 }
 
-static void come_back(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
+void sim_come_back(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
 {
     (void)sim;
     (void)none;
@@ -202,7 +202,7 @@ static void crash(struct sim *sim, struct sim_process *process)
     process->held_down = true;
     sim_crash(process);
     sim_at(sim, sim_delay(sim, roll(sim, 0, 3) ? 200 * WEIR_NS_PER_MS : 9 * WEIR_NS_PER_S), NULL,
-           come_back, process, 0);
+           sim_come_back, process, 0);
 }
 
 /* It is told to stop, and starts anew when it has. */

@@ -288,6 +288,8 @@ void sim_link_add(struct sim_process *client, uint32_t client_port, struct sim_p
                   uint32_t server_port);
 void sim_step(struct sim_process *process, struct weir_event *event);
 void sim_start(struct sim_process *process);
+/* For sim_at, with the process as `arg`: it is held down no longer, and starts. */
+void sim_come_back(struct sim *sim, struct sim_process *none, void *arg, uint64_t number);
 /* How a process ends. */
 enum sim_ending {
     SIM_STOPPED,    /* by itself: storage is left in order */
