@@ -170,6 +170,7 @@ enum weir_op_type {
     WEIR_OP_TOMBSTONE_TRIM, /* number, count: keep the `count` tombstones of the highest sequences
                              */
     WEIR_OP_PRODUCER_PUT,   /* producer */
+    WEIR_OP_PRODUCER_DROP,  /* producer: only its id */
     WEIR_OP_PRODUCER_TRIM,  /* time_ms: forget those last seen before */
     WEIR_OP_IDEM_PUT,       /* idem: insert or replace by sequence */
     WEIR_OP_IDEM_TRIM,      /* sequence: forget keys of messages below */
@@ -301,7 +302,7 @@ struct weir_recovered {
     uint32_t keyed_count;
     struct weir_row_counts *counts; /* one a group that has rows */
     uint32_t counts_count;
-    struct weir_producer_row *producers;
+    struct weir_producer_row *producers; /* the newest WEIR_PRODUCERS_MAX */
     uint32_t producer_count;
     struct weir_idem_row *idems; /* ascending by sequence */
     uint32_t idem_count;

@@ -349,8 +349,10 @@ void weir_accept_expire(struct weir_ventilator *v)
     const int64_t before_ms = v->now.wall_ms - WEIR_PRODUCER_EXPIRE_MS;
     if (v->idempotency.count_max)
         weir_idempotency_expire(&v->idempotency, v->now.wall_ms - v->config.idempotency_window_ms);
-    if (weir_intake_expire(v->intake, before_ms) > 0)
+    /* Once after a start in any case: the state may have more than are kept in memory. */
+    if (weir_intake_expire(v->intake, before_ms) > 0 || !v->accept.trimmed)
         weir_flush_op(v, WEIR_OP_PRODUCER_TRIM)->time_ms = before_ms;
+    v->accept.trimmed = true;
 }
 
 void weir_accept_fini(struct weir_ventilator *v)

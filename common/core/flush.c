@@ -202,10 +202,9 @@ static void gather_producers(struct weir_ventilator *v)
     struct weir_flush_producer *producer, *next;
     HASH_ITER (hh, v->flush.producers, producer, next) {
         struct weir_producer_row *row = weir_alloc(sizeof *row);
-        if (weir_intake_producer(v->intake, producer->id, row))
-            weir_flush_op(v, WEIR_OP_PRODUCER_PUT)->producer = row;
-        else
-            free(row);
+        const bool known = weir_intake_producer(v->intake, producer->id, row);
+        memcpy(row->id, producer->id, sizeof row->id);
+        weir_flush_op(v, known ? WEIR_OP_PRODUCER_PUT : WEIR_OP_PRODUCER_DROP)->producer = row;
     }
     forget_producers(&v->flush);
 }

@@ -46,6 +46,8 @@ struct weir_intake *weir_intake_new(uint32_t port, uint16_t tag, enum weir_fsync
     self->durability = durability;
     self->owner = *owner;
     self->host = *host;
+    self->producers.forgot = owner->forgot;
+    self->producers.arg = owner->self;
     return self;
 }
 

@@ -37,6 +37,9 @@ struct weir_intake_owner {
      * filled: its number then counts as not accepted. */
     int (*accept)(void *self, struct weir_put *put, struct weir_turned_away *away,
                   const struct weir_now *now);
+    /* There are too many producers, and this one was silent for longest: nothing is known of it any
+     * more. May be NULL. */
+    void (*forgot)(void *self, const uint8_t *id);
 };
 
 struct weir_intake *weir_intake_new(uint32_t port, uint16_t tag, enum weir_fsync durability,

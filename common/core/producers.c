@@ -59,6 +59,8 @@ bool weir_producers_room(struct weir_producers *self)
     struct weir_intake_producer *producer;
     DL_FOREACH (self->by_silence, producer) {
         if (producer->pending_count == 0) {
+            if (self->forgot)
+                self->forgot(self->arg, producer->id);
             weir_producers_drop(self, producer);
             self->forgotten++;
             return true;
@@ -162,8 +164,7 @@ void weir_producers_replayed(struct weir_producers *self, const uint8_t *id,
             return;
         producer = weir_producers_add(self, id, said->time_ms);
     }
-    self->unsorted = true;
-    producer->time_ms = said->time_ms;
+    weir_producers_touch(self, producer, said->time_ms); /* the log has them in order */
     if (said->number > producer->accepted)
         producer->accepted = said->number;
     if (!weir_intake_producer_answer(producer, said->number))

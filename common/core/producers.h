@@ -42,6 +42,9 @@ struct weir_producers {
     uint32_t count;
     uint32_t duplicates_kept;
     uint64_t forgotten;
+    /* There was no room for this one any more; may be NULL. */
+    void (*forgot)(void *arg, const uint8_t *id);
+    void *arg;
 };
 
 /* Nothing may be pending. */

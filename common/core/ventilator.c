@@ -411,9 +411,15 @@ static void read_log(void *self, uint64_t sequence, uint32_t bytes)
     weir_ventilator_ask(self, &request, read_done, sequence, NULL);
 }
 
+static void forgot_producer(void *self, const uint8_t *id)
+{
+    weir_flush_producer(self, id);
+}
+
 static void open_servers(struct weir_ventilator *v)
 {
-    const struct weir_intake_owner intake_owner = {.self = v, .accept = weir_accept_put};
+    const struct weir_intake_owner intake_owner = {
+        .self = v, .accept = weir_accept_put, .forgot = forgot_producer};
     v->intake = weir_intake_new(WEIR_PORT_SUBMIT, v->tag, v->config.fsync, &intake_owner, &v->host);
     struct weir_dispatch_owner dispatch_owner = weir_holders_owner;
     dispatch_owner.self = v;

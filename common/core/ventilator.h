@@ -55,7 +55,7 @@ struct weir_flush {
     int64_t since_ns; /* when it became dirty */
     uint64_t absorbed;
     uint64_t trim; /* no record wholly below it is needed, once all that was handed over is done */
-    struct weir_flush_producer *producers; /* with batches that the state does not know */
+    struct weir_flush_producer *producers; /* of whom the state knows too little, or too much */
 };
 
 /* ---- the other parts' own ---- */
@@ -63,7 +63,7 @@ struct weir_flush {
 struct weir_accept {
     struct weir_pending_put *pending; /* in the order of acceptance */
     uint64_t bytes;                   /* of those on their way to the disk */
-    int64_t last_ms;
+    bool trimmed;                     /* the state's producers, since the start */
 };
 
 struct weir_delivery { /* being put together */

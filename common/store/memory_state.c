@@ -204,6 +204,11 @@ static bool keep_chunk_not_below(const void *entry, const struct weir_op *op)
     return chunk->group != op->number || chunk->chunk >= op->chunk;
 }
 
+static bool keep_other_producer(const void *entry, const struct weir_op *op)
+{
+    return compare_producers(entry, op->producer) != 0;
+}
+
 static bool keep_producer_since(const void *entry, const struct weir_op *op)
 {
     return ((const struct weir_producer_row *)entry)->time_ms >= op->time_ms;
@@ -397,6 +402,9 @@ static void apply_one(struct weir_memory_state *self, struct weir_op *op,
     case WEIR_OP_PRODUCER_PUT:
         *(struct weir_producer_row *)obtain(&self->producers, op->producer, sizeof *op->producer) =
             *op->producer;
+        break;
+    case WEIR_OP_PRODUCER_DROP:
+        filter(&self->producers, self, keep_other_producer, op, drop_plain);
         break;
     case WEIR_OP_PRODUCER_TRIM:
         filter(&self->producers, self, keep_producer_since, op, drop_plain);

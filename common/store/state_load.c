@@ -27,6 +27,8 @@ static int load(struct loading *loading, const char *text, take_function take)
 
     if (sqlite3_prepare_v2(loading->state->database, text, -1, &statement, NULL) != SQLITE_OK)
         return weir_state_error(loading->state, "read", loading->error);
+    if (sqlite3_bind_parameter_count(statement) > 0)
+        sqlite3_bind_int64(statement, 1, WEIR_PRODUCERS_MAX);
     while (status == 0 && (step = sqlite3_step(statement)) != SQLITE_DONE) {
         if (step == SQLITE_ROW)
             status = take(loading, statement);
@@ -347,7 +349,9 @@ int weir_state_load(struct weir_state *state, struct weir_recovered *recovered,
          "  GROUP BY group_number, state) c GROUP BY c.group_number ORDER BY c.group_number",
          take_counts},
         {"SELECT max (sequence) FROM messages", take_last},
-        {"SELECT id, number, seen_ms, answers FROM producers ORDER BY id", take_producer},
+        {"SELECT * FROM (SELECT id, number, seen_ms, answers FROM producers"
+         " ORDER BY seen_ms DESC LIMIT ?1) ORDER BY id",
+         take_producer},
         {"SELECT sequence, hash, accepted_ms FROM idempotency ORDER BY sequence", take_idem},
     };
     struct loading loading = {.state = state,

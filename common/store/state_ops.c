@@ -280,6 +280,17 @@ static int put_producer(struct weir_state *state, const struct weir_producer_row
     return weir_state_run(state, put, error);
 }
 
+static int drop_producer(struct weir_state *state, const struct weir_producer_row *producer,
+                         struct weir_error *error)
+{
+    sqlite3_stmt *drop = weir_state_statement(state, STATEMENT_PRODUCER_DROP, error);
+
+    if (drop == NULL)
+        return error->code;
+    sqlite3_bind_blob(drop, 1, producer->id, sizeof producer->id, SQLITE_STATIC);
+    return weir_state_run(state, drop, error);
+}
+
 static int put_idem(struct weir_state *state, const struct weir_idem_row *idem,
                     struct weir_error *error)
 {
@@ -355,6 +366,8 @@ static int apply_one(struct weir_state *state, const struct weir_op *op,
         return run_two(state, STATEMENT_TOMBSTONE_TRIM, op->number, op->count, error);
     case WEIR_OP_PRODUCER_PUT:
         return put_producer(state, op->producer, error);
+    case WEIR_OP_PRODUCER_DROP:
+        return drop_producer(state, op->producer, error);
     case WEIR_OP_PRODUCER_TRIM:
         return run_one(state, STATEMENT_PRODUCER_TRIM, (uint64_t)op->time_ms, error);
     case WEIR_OP_IDEM_PUT:

@@ -158,6 +158,7 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
         " (SELECT sequence FROM messages WHERE group_number = ?1 AND state IN (5, 6)"
         " ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
     [STATEMENT_PRODUCER_PUT] = "INSERT OR REPLACE INTO producers VALUES (?1, ?2, ?3, ?4)",
+    [STATEMENT_PRODUCER_DROP] = "DELETE FROM producers WHERE id = ?1",
     [STATEMENT_PRODUCER_TRIM] = "DELETE FROM producers WHERE seen_ms < ?1",
     [STATEMENT_IDEM_PUT] = "INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3)",
     [STATEMENT_IDEM_TRIM] = "DELETE FROM idempotency WHERE sequence < ?1",

@@ -113,6 +113,8 @@ static uint32_t transaction(uint32_t number, struct weir_op *ops)
         ops[count++] = (struct weir_op){.type = WEIR_OP_CHUNK_TRIM, .number = 1, .chunk = 1};
         ops[count++] = (struct weir_op){.type = WEIR_OP_IDEM_TRIM, .sequence = 11};
         ops[count++] = (struct weir_op){.type = WEIR_OP_PRODUCER_TRIM, .time_ms = 150};
+        ops[count] = producer_op(3);
+        ops[count++].type = WEIR_OP_PRODUCER_DROP;
         break;
     default:
         ops[count++] = large_row_op(2, 16, WEIR_ROW_DYING);

@@ -5,8 +5,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
+
+#include <base/alloc.h>
 
 /* 1: more keys were on their way to the disk than are remembered. When the first batch was durable
  * its keys, forgotten by then, were remembered anew, behind those of the second. That one found the
@@ -46,10 +50,55 @@ static void keys_of_a_batch_that_was_turned_away_are_forgotten(void **state)
     stage_destroy(&s);
 }
 
+/* Producers in the state, from the longest silent on. */
+static void know_producers(struct stage *s, uint32_t count)
+{
+    struct weir_store *store = weir_memory_store_store(s->memory);
+    struct weir_store_request request = {.kind = WEIR_STORE_APPLY,
+                                         .ops = weir_zalloc(count, sizeof *request.ops),
+                                         .op_count = count};
+    struct weir_store_result result;
+    for (uint32_t i = 0; i < count; i++) {
+        struct weir_producer_row *row = weir_zalloc(1, sizeof *row);
+        snprintf((char *)row->id, sizeof row->id, "old %08u", i);
+        row->number = 1;
+        row->time_ms = STAGE_START_MS - count + i;
+        request.ops[i] = (struct weir_op){.type = WEIR_OP_PRODUCER_PUT, .producer = row};
+    }
+    store->submit(store, &request);
+    assert_int_equal(weir_memory_store_step(s->memory, 1), 1);
+    assert_true(store->poll(store, &result));
+    assert_int_equal(result.status, 0);
+    weir_store_result_fini(&result);
+}
+
+/* 2: a producer for whom there was no room in memory any more stayed in the state, until one that
+ * was in memory had been silent for a day. Where so many came that none ever was, the state grew
+ * for ever, and a start read it all. */
+static void a_producer_without_room_leaves_the_state(void **state)
+{
+    (void)state;
+    struct weir_group_policy policy = stage_policy("g");
+    struct stage *s = stage_new(&policy, 1, 0);
+    stage_crash(s);
+    know_producers(s, WEIR_PRODUCERS_MAX);
+    stage_start(s);
+    stage_run(s);
+    stage_fill(s, "m", 1);
+    stage_pass(s, 100);
+    stage_crash(s);
+    struct weir_recovered *recovered = weir_memory_store_recover(s->memory);
+    assert_int_equal(recovered->producer_count, WEIR_PRODUCERS_MAX);
+    assert_string_equal((const char *)recovered->producers[0].id, "old 00000001");
+    weir_recovered_destroy(&recovered);
+    stage_destroy(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_of_a_batch_that_was_turned_away_are_forgotten),
+        cmocka_unit_test(a_producer_without_room_leaves_the_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,6 +161,23 @@ static void what_version_1_did_not_keep_is_not_known(void **state)
     assert_int_equal(fixture->subject.recovered->groups[0].ended.count, 0);
 }
 
+/* 5: a start read all producers that the state had ever had more of than there is room for, and
+ * sorted those it kept anew for each that came after them: hours, for a few days' worth of them. */
+static void a_start_reads_the_newest_producers(void **state)
+{
+    struct spool_fixture *fixture = *state;
+
+    fixture_open(fixture);
+    fixture_close(fixture);
+    execute(fixture, "INSERT INTO producers WITH RECURSIVE r (i) AS"
+                     " (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 65536 + 3)"
+                     " SELECT CAST (printf ('%016d', 100000 - i) AS BLOB), 1, i, x'' FROM r");
+    fixture_open(fixture);
+    assert_int_equal(fixture->subject.recovered->producer_count, WEIR_PRODUCERS_MAX);
+    assert_int_equal(fixture->subject.recovered->producers[0].time_ms, 65536 + 3);
+    assert_int_equal(fixture->subject.recovered->producers[WEIR_PRODUCERS_MAX - 1].time_ms, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +188,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(ranges_that_cannot_be_are_damage, fixture_set_up,
                                         fixture_tear_down),
         cmocka_unit_test_setup_teardown(what_version_1_did_not_keep_is_not_known, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(a_start_reads_the_newest_producers, fixture_set_up,
                                         fixture_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -445,7 +445,7 @@ static void test_producers_and_keys_survive(void **state)
 {
     struct subject *subject = *state;
     struct weir_recovered *recovered;
-    struct weir_op ops[8];
+    struct weir_op ops[10];
 
     ops[0] = producer_op(9, 3, 100);
     ops[1] = producer_op(4, 8, 50);
@@ -455,7 +455,10 @@ static void test_producers_and_keys_survive(void **state)
     ops[5] = idem_op(2, 10);
     ops[6] = idem_op(3, 20);
     ops[7] = (struct weir_op){.type = WEIR_OP_IDEM_TRIM, .sequence = 20};
-    apply(subject, ops, 8);
+    ops[8] = producer_op(5, 1, 130);
+    ops[9] = producer_op(5, 1, 130);
+    ops[9].type = WEIR_OP_PRODUCER_DROP;
+    apply(subject, ops, 10);
     reopen(subject);
     recovered = subject->recovered;
     assert_int_equal(recovered->producer_count, 1);
