@@ -77,11 +77,22 @@ static void plain(struct world *self, enum weir_event_type type, uint32_t port)
     weir_role_step(self->role, &event);
 }
 
+static void take_results(struct world *self)
+{
+    struct weir_store *store = weir_memory_store_store(self->memory);
+    struct weir_store_result result;
+    while (store->poll(store, &result)) {
+        struct weir_event event = script_event(self->script, WEIR_EVENT_STORED, 0, 0);
+        event.result = &result;
+        weir_role_step(self->role, &event);
+        weir_store_result_fini(&result);
+    }
+}
+
 /* Everything that storage and due timers bring about at this moment. */
 static void settle(struct world *self)
 {
     struct weir_store *store = weir_memory_store_store(self->memory);
-    struct weir_store_result result;
     uint32_t turns = 0;
     bool more = true;
     while (more) {
@@ -89,12 +100,7 @@ static void settle(struct world *self)
         while (self->handed < self->script->request_count)
             store->submit(store, &self->script->requests[self->handed++]);
         more = weir_memory_store_step(self->memory, 1) > 0;
-        while (store->poll(store, &result)) {
-            struct weir_event event = script_event(self->script, WEIR_EVENT_STORED, 0, 0);
-            event.result = &result;
-            weir_role_step(self->role, &event);
-            weir_store_result_fini(&result);
-        }
+        take_results(self);
         if (!more && self->script->wake_ns <= self->script->now.mono_ns) {
             plain(self, WEIR_EVENT_TIMER, 0);
             more = true;
@@ -383,18 +389,12 @@ static void nothing_is_taken_before_new_groups_are_durable(void **state)
     struct world *self = *state;
     const struct weir_batch_header header = {0};
     struct weir_store *store = weir_memory_store_store(self->memory);
-    struct weir_store_result result;
     start(self);
     put(self, producer_id, &header, 1, &plain_message, 0);
     assert_true(has_asked(self, WEIR_STORE_READ));
     store->submit(store, &self->script->requests[self->handed++]);
     weir_memory_store_step(self->memory, 1);
-    while (store->poll(store, &result)) {
-        struct weir_event event = script_event(self->script, WEIR_EVENT_STORED, 0, 0);
-        event.result = &result;
-        weir_role_step(self->role, &event);
-        weir_store_result_fini(&result);
-    }
+    take_results(self);
     assert_true(has_asked(self, WEIR_STORE_APPLY));
     assert_false(has_asked(self, WEIR_STORE_APPEND));
     settle(self);
