@@ -1,207 +1,7 @@
-#include "script.h"
+/* The router: what goes down and up through it, groups that join, and its end. */
+#include "router_fixture.h"
 
-#include <core/roles.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define GROUP "email"
-#define DOWN WEIR_PORT_DISPATCH
-#define UP(i) (WEIR_PORT_FROM + (i))
-#define KIB 1024u
-/* Ventilators: the incarnation's low 16 bits are the tag. */
-#define FIRST UINT64_C(0x1111000000000001)
-#define SECOND UINT64_C(0x2222000000000002)
-#define THIRD UINT64_C(0x3333000000000003)
-
-struct router {
-    struct script script;
-    struct weir_role *role;
-    uint64_t sequence;
-};
-
-static void take(void *arg, struct weir_event *event)
-{
-    weir_role_step(arg, event);
-}
-
-static void event(struct router *router, enum weir_event_type type, uint32_t port, uint64_t peer)
-{
-    script_event(&router->script, type, port, peer, take, router->role);
-}
-
-static void say(struct router *router, uint32_t port, uint64_t peer,
-                const struct weir_control *control)
-{
-    script_say(&router->script, port, peer, control, NULL, take, router->role);
-}
-
-static void wait(struct router *router, int64_t ms)
-{
-    script_wait(&router->script, ms);
-    event(router, WEIR_EVENT_TIMER, 0, 0);
-}
-
-static struct router *router_new(uint32_t upstreams)
-{
-    struct router *router = weir_zalloc(1, sizeof *router);
-    script_init(&router->script);
-    const struct weir_relay_config config = {.name = "hub", .upstream_count = upstreams};
-    router->role = weir_relay_new(&config, &router->script.host, 1);
-    event(router, WEIR_EVENT_START, 0, 0);
-    return router;
-}
-
-static void router_destroy(struct router *router)
-{
-    weir_role_destroy(&router->role);
-    script_fini(&router->script);
-    free(router);
-}
-
-/* An upstream is there: a ventilator of this incarnation, or a router (0). */
-static void above(struct router *router, uint32_t i, uint64_t incarnation)
-{
-    event(router, WEIR_EVENT_LINK_UP, UP(i), 0);
-    struct sent *ready = script_expect(&router->script, UP(i), 0, WEIR_VERB_READY);
-    assert_text(&ready->control.role, "router");
-    assert_text(&ready->control.name, "hub");
-    assert_false(WEIR_HAS(&ready->control, WORKER));
-    struct weir_control welcome =
-        control_welcome(incarnation ? "ventilator" : "router", incarnation);
-    say(router, UP(i), 0, &welcome);
-}
-
-static void credit(struct router *router, uint64_t peer, uint64_t messages, uint64_t bytes)
-{
-    struct weir_control control = control_credit(GROUP, messages, bytes);
-    say(router, DOWN, peer, &control);
-}
-
-static void below(struct router *router, uint64_t peer, uint64_t worker, uint64_t messages)
-{
-    struct weir_control ready = control_ready(worker ? "worker" : "router", worker, "kate");
-    say(router, DOWN, peer, &ready);
-    struct sent *welcome = script_find(&router->script, DOWN, peer, WEIR_VERB_WELCOME);
-    assert_non_null(welcome);
-    assert_text(&welcome->control.role, "router");
-    assert_false(WEIR_HAS(&welcome->control, INCARNATION));
-    credit(router, peer, messages, messages * KIB);
-}
-
-/* A second passes, and the ventilator has echoed. */
-static void pass_second(struct router *router)
-{
-    struct weir_control echo = {.verb = WEIR_VERB_HEARTBEAT};
-    WEIR_SET(&echo, serial, SERIAL, 1);
-    wait(router, 1000);
-    say(router, UP(0), 0, &echo);
-}
-
-/* The next frame that went up; what went down is passed over. */
-static struct sent *next_up(struct router *router)
-{
-    struct sent *sent;
-    while ((sent = script_next(&router->script)))
-        if (sent->port >= WEIR_PORT_FROM)
-            return sent;
-    return NULL;
-}
-
-static struct sent *expect_credit(struct router *router, uint32_t i, uint64_t messages)
-{
-    struct sent *sent = next_up(router);
-    assert_non_null(sent);
-    assert_int_equal(sent->control.verb, WEIR_VERB_CREDIT);
-    assert_int_equal(sent->port, UP(i));
-    assert_text(&sent->control.group, GROUP);
-    assert_int_equal(sent->control.messages, messages);
-    return sent;
-}
-
-static void expect_nothing_up(struct router *router)
-{
-    struct sent *sent = next_up(router);
-    if (sent)
-        fail_msg("sent %s to %u", weir_verb_name(sent->control.verb), sent->port);
-}
-
-struct delivery {
-    uint64_t incarnation, number;
-    uint32_t count;
-    uint32_t pad;
-    bool alone;
-};
-
-/* DELIVER from above, as one slice from index 10 on. */
-static void deliver(struct router *router, uint32_t i, struct delivery delivery)
-{
-    struct weir_slice_info slice = {.index = 10,
-                                    .count = delivery.count,
-                                    .sequence = router->sequence + 1,
-                                    .time_ms = 99,
-                                    .attempt = 2,
-                                    .death = 1};
-    struct weir_control control =
-        control_deliver(GROUP, delivery.incarnation, delivery.number, &slice, 1);
-    WEIR_SET(&control, timeout_ms, TIMEOUT_MS, 777);
-    if (delivery.alone)
-        WEIR_SET(&control, alone, ALONE, 1);
-    struct weir_frames frames = {0};
-    script_slice(&frames, router->sequence + 1, delivery.count, delivery.pad, NULL);
-    router->sequence += delivery.count;
-    script_say(&router->script, UP(i), 0, &control, &frames, take, router->role);
-}
-
-/* This worker gets messages [first, first + count) of the delivery, and nothing about them has
- * changed. */
-static void expect_deliver(struct router *router, uint64_t peer, struct delivery delivery,
-                           uint64_t first, uint32_t count)
-{
-    struct sent *sent = script_find(&router->script, DOWN, peer, WEIR_VERB_DELIVER);
-    uint64_t numbers[WEIR_DELIVERY_MESSAGES_MAX];
-    assert_non_null(sent);
-    assert_text(&sent->control.group, GROUP);
-    assert_int_equal(sent->control.incarnation, delivery.incarnation);
-    assert_int_equal(sent->control.delivery, delivery.number);
-    assert_int_equal(sent->control.lease_ms, WEIR_LEASE_MS);
-    assert_int_equal(sent->control.timeout_ms, 777);
-    assert_int_equal(WEIR_HAS(&sent->control, ALONE), delivery.alone);
-    assert_true(WEIR_HAS(&sent->control, UUID));
-    assert_int_equal(sent->control.uuid[15], delivery.incarnation & 0xff);
-    assert_int_equal(script_numbers(sent, numbers, WEIR_DELIVERY_MESSAGES_MAX), count);
-    for (uint32_t i = 0; i < count; i++)
-        assert_int_equal(numbers[i], first + i);
-    const struct weir_slice_info *slice = &sent->control.slices[0];
-    uint64_t slice_first = router->sequence - delivery.count + 1;
-    assert_int_equal(slice->index, 10 + first - slice_first);
-    assert_int_equal(slice->time_ms, 99);
-    assert_int_equal(slice->attempt, 2);
-    assert_int_equal(slice->death, 1);
-}
-
-static void ack(struct router *router, uint64_t peer, uint64_t incarnation, uint64_t delivery,
-                uint32_t first, uint32_t count)
-{
-    struct weir_ack entry = ack_of(incarnation, delivery, first, count, WEIR_DONE);
-    struct weir_control control = control_ack(GROUP, &entry, 1);
-    say(router, DOWN, peer, &control);
-}
-
-static void expect_ack(struct router *router, uint32_t i, uint64_t incarnation, uint64_t delivery,
-                       uint32_t first, uint32_t count, uint32_t outcome)
-{
-    struct sent *sent = script_find(&router->script, UP(i), 0, WEIR_VERB_ACK);
-    assert_non_null(sent);
-    assert_text(&sent->control.group, GROUP);
-    assert_int_equal(sent->control.ack_count, 1);
-    const struct weir_ack *entry = &sent->control.acks[0];
-    assert_true(entry->lease.incarnation == incarnation);
-    assert_int_equal(entry->lease.delivery, delivery);
-    assert_int_equal(entry->lease.first, first);
-    assert_int_equal(entry->lease.count, count);
-    assert_int_equal(entry->outcome, outcome);
-}
 
 /* ---- down ---- */
 
@@ -209,26 +9,26 @@ static void a_delivery_is_split_to_fit(void **state)
 {
     (void)state;
     struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 4);
-    expect_credit(router, 0, 4);
-    below(router, 6, 0xb, 6);
-    expect_credit(router, 0, 10);
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 4);
+    router_expect_credit(router, 0, 4);
+    router_below(router, 6, 0xb, 6);
+    router_expect_credit(router, 0, 10);
     script_forget(&router->script);
     const struct delivery delivery = {.incarnation = FIRST, .number = 3, .count = 10};
-    deliver(router, 0, delivery);
-    expect_deliver(router, 6, delivery, 1, 6);
-    expect_deliver(router, 5, delivery, 7, 4);
+    router_deliver(router, 0, delivery);
+    router_expect_deliver(router, 6, delivery, 1, 6);
+    router_expect_deliver(router, 5, delivery, 7, 4);
     script_expect_nothing(&router->script);
     /* Acks go up as they are, and say whose they are. */
-    ack(router, 5, FIRST, 3, 17, 3);
+    router_ack(router, 5, FIRST, 3, 17, 3);
     struct sent *sent = script_expect(&router->script, UP(0), 0, WEIR_VERB_ACK);
     assert_int_equal(sent->control.worker, 0xa);
     assert_text(&sent->control.name, "kate");
     assert_int_equal(sent->control.acks[0].lease.first, 17);
     assert_int_equal(sent->control.acks[0].lease.count, 3);
-    credit(router, 5, 7, 7 * KIB);
-    expect_credit(router, 0, 13);
+    router_credit(router, 5, 7, 7 * KIB);
+    router_expect_credit(router, 0, 13);
     script_expect_nothing(&router->script);
     router_destroy(router);
 }
@@ -237,47 +37,56 @@ static void bytes_bound_a_split_too(void **state)
 {
     (void)state;
     struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 0);
-    below(router, 6, 0xb, 0);
-    credit(router, 5, 100, 330); /* three of 107: "m1;", 100 more, and the index entry */
-    credit(router, 6, 100, 220);
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 0);
+    router_below(router, 6, 0xb, 0);
+    router_credit(router, 5, 100, 330); /* three of 107: "m1;", 100 more, and the index entry */
+    router_credit(router, 6, 100, 220);
     const struct delivery delivery = {.incarnation = FIRST, .number = 1, .count = 5, .pad = 100};
-    deliver(router, 0, delivery);
-    expect_deliver(router, 5, delivery, 1, 3);
-    expect_deliver(router, 6, delivery, 4, 2);
+    router_deliver(router, 0, delivery);
+    router_expect_deliver(router, 5, delivery, 1, 3);
+    router_expect_deliver(router, 6, delivery, 4, 2);
     /* One of any size waits until a worker holds nothing. */
     const struct delivery large = {.incarnation = FIRST, .number = 2, .count = 1, .pad = 900};
-    deliver(router, 0, large);
+    router_deliver(router, 0, large);
     script_forget(&router->script);
-    ack(router, 6, FIRST, 1, 13, 2);
-    expect_deliver(router, 6, large, 6, 1);
+    router_ack(router, 6, FIRST, 1, 13, 2);
+    router_expect_deliver(router, 6, large, 6, 1);
     router_destroy(router);
+}
+
+/* A second passes, and the ventilator has echoed. */
+static void router_pass_second(struct router *router)
+{
+    struct weir_control echo = {.verb = WEIR_VERB_HEARTBEAT};
+    WEIR_SET(&echo, serial, SERIAL, 1);
+    router_wait(router, 1000);
+    router_say(router, UP(0), 0, &echo);
 }
 
 static void a_split_delivery_goes_on_when_credit_comes(void **state)
 {
     (void)state;
     struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 4);
-    below(router, 6, 0xb, 4);
-    event(router, WEIR_EVENT_PEER_GONE, DOWN, 6);
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 4);
+    router_below(router, 6, 0xb, 4);
+    router_event(router, WEIR_EVENT_PEER_GONE, DOWN, 6);
     const struct delivery delivery = {.incarnation = FIRST, .number = 1, .count = 8};
-    deliver(router, 0, delivery);
-    expect_deliver(router, 5, delivery, 1, 4);
+    router_deliver(router, 0, delivery);
+    router_expect_deliver(router, 5, delivery, 1, 4);
     assert_null(script_find(&router->script, DOWN, 5, WEIR_VERB_DELIVER));
-    wait(router, WEIR_LOSS_GRACE_MS);
-    credit(router, 5, 6, 6 * KIB);
-    expect_deliver(router, 5, delivery, 5, 2);
+    router_wait(router, WEIR_LOSS_GRACE_MS);
+    router_credit(router, 5, 6, 6 * KIB);
+    router_expect_deliver(router, 5, delivery, 5, 2);
     /* What nobody takes in time is given back; its lease goes on all the while. */
     for (uint32_t i = 0; i < WEIR_LEASE_MS / 2000 - 1; i++) {
-        pass_second(router);
-        credit(router, 5, 6, 6 * KIB);
+        router_pass_second(router);
+        router_credit(router, 5, 6, 6 * KIB);
     }
     assert_null(script_find(&router->script, UP(0), 0, WEIR_VERB_ACK));
-    wait(router, 1000);
-    expect_ack(router, 0, FIRST, 1, 16, 2, WEIR_RELEASE);
+    router_wait(router, 1000);
+    router_expect_ack(router, 0, FIRST, 1, 16, 2, WEIR_RELEASE);
     router_destroy(router);
 }
 
@@ -285,13 +94,13 @@ static void what_nobody_serves_is_given_back(void **state)
 {
     (void)state;
     struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 4);
-    event(router, WEIR_EVENT_PEER_GONE, DOWN, 5);
-    deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 4);
+    router_event(router, WEIR_EVENT_PEER_GONE, DOWN, 5);
+    router_deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
     assert_null(script_find(&router->script, UP(0), 0, WEIR_VERB_ACK));
-    wait(router, WEIR_LOSS_GRACE_MS);
-    expect_ack(router, 0, FIRST, 1, 10, 4, WEIR_RELEASE);
+    router_wait(router, WEIR_LOSS_GRACE_MS);
+    router_expect_ack(router, 0, FIRST, 1, 10, 4, WEIR_RELEASE);
     router_destroy(router);
 }
 
@@ -299,23 +108,23 @@ static void a_suspect_stays_alone(void **state)
 {
     (void)state;
     struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 4);
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 4);
     const struct delivery first = {.incarnation = FIRST, .number = 1, .count = 1};
     const struct delivery suspect = {.incarnation = FIRST, .number = 2, .count = 1, .alone = true};
     const struct delivery last = {.incarnation = FIRST, .number = 3, .count = 1};
-    deliver(router, 0, first);
-    expect_deliver(router, 5, first, 1, 1);
-    deliver(router, 0, suspect);
+    router_deliver(router, 0, first);
+    router_expect_deliver(router, 5, first, 1, 1);
+    router_deliver(router, 0, suspect);
     script_forget(&router->script);
     router->sequence = 1; /* for the check: its own place */
-    ack(router, 5, FIRST, 1, 10, 1);
+    router_ack(router, 5, FIRST, 1, 10, 1);
     router->sequence = 2;
-    expect_deliver(router, 5, suspect, 2, 1);
-    deliver(router, 0, last);
+    router_expect_deliver(router, 5, suspect, 2, 1);
+    router_deliver(router, 0, last);
     assert_null(script_find(&router->script, DOWN, 5, WEIR_VERB_DELIVER));
-    ack(router, 5, FIRST, 2, 10, 1);
-    expect_deliver(router, 5, last, 3, 1);
+    router_ack(router, 5, FIRST, 2, 10, 1);
+    router_expect_deliver(router, 5, last, 3, 1);
     router_destroy(router);
 }
 
@@ -325,9 +134,9 @@ static void acks_find_their_ventilator(void **state)
 {
     (void)state;
     struct router *router = router_new(2);
-    above(router, 0, FIRST);
-    above(router, 1, SECOND);
-    below(router, 5, 0xa, 4);
+    router_above(router, 0, FIRST);
+    router_above(router, 1, SECOND);
+    router_below(router, 5, 0xa, 4);
     script_forget(&router->script);
     struct weir_ack acks[] = {ack_of(SECOND, 1, 0, 1, WEIR_DONE), ack_of(FIRST, 1, 0, 2, WEIR_DONE),
                               ack_of(SECOND, 9, 5, 3, WEIR_RETRY),
@@ -336,8 +145,8 @@ static void acks_find_their_ventilator(void **state)
     acks[2].error_bytes = 8;
     acks[2].delay_ms = 50;
     struct weir_control control = control_ack(GROUP, acks, 4);
-    say(router, DOWN, 5, &control);
-    expect_ack(router, 0, FIRST, 1, 0, 2, WEIR_DONE);
+    router_say(router, DOWN, 5, &control);
+    router_expect_ack(router, 0, FIRST, 1, 0, 2, WEIR_DONE);
     struct sent *sent = script_expect(&router->script, UP(1), 0, WEIR_VERB_ACK);
     assert_int_equal(sent->control.ack_count, 2);
     assert_int_equal(sent->control.acks[0].lease.delivery, 1);
@@ -353,20 +162,20 @@ static void a_router_above_is_asked_about_unknown_streams(void **state)
 {
     (void)state;
     struct router *router = router_new(3);
-    above(router, 0, FIRST);
-    above(router, 1, 0);
-    above(router, 2, 0);
-    below(router, 5, 0xa, 40);
+    router_above(router, 0, FIRST);
+    router_above(router, 1, 0);
+    router_above(router, 2, 0);
+    router_below(router, 5, 0xa, 40);
     script_forget(&router->script);
-    ack(router, 5, THIRD, 1, 0, 1);
-    expect_ack(router, 1, THIRD, 1, 0, 1, WEIR_DONE);
-    expect_ack(router, 2, THIRD, 1, 0, 1, WEIR_DONE);
+    router_ack(router, 5, THIRD, 1, 0, 1);
+    router_expect_ack(router, 1, THIRD, 1, 0, 1, WEIR_DONE);
+    router_expect_ack(router, 2, THIRD, 1, 0, 1, WEIR_DONE);
     script_expect_nothing(&router->script);
     /* A delivery shows which one leads there. */
-    deliver(router, 2, (struct delivery){.incarnation = THIRD, .number = 2, .count = 1});
+    router_deliver(router, 2, (struct delivery){.incarnation = THIRD, .number = 2, .count = 1});
     script_forget(&router->script);
-    ack(router, 5, THIRD, 2, 10, 1);
-    expect_ack(router, 2, THIRD, 2, 10, 1, WEIR_DONE);
+    router_ack(router, 5, THIRD, 2, 10, 1);
+    router_expect_ack(router, 2, THIRD, 2, 10, 1, WEIR_DONE);
     assert_null(script_find(&router->script, UP(1), 0, WEIR_VERB_ACK));
     router_destroy(router);
 }
@@ -375,18 +184,18 @@ static void acks_wait_for_an_upstream_that_is_away(void **state)
 {
     (void)state;
     struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 4);
-    deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
-    event(router, WEIR_EVENT_LINK_DOWN, UP(0), 0);
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 4);
+    router_deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
+    router_event(router, WEIR_EVENT_LINK_DOWN, UP(0), 0);
     script_forget(&router->script);
-    ack(router, 5, FIRST, 1, 10, 1);
-    ack(router, 5, FIRST, 1, 11, 3);
+    router_ack(router, 5, FIRST, 1, 10, 1);
+    router_ack(router, 5, FIRST, 1, 11, 3);
     script_expect_nothing(&router->script);
     /* Another incarnation of the same stream: its leases may have survived. */
-    above(router, 0, FIRST + (UINT64_C(1) << 32));
-    expect_ack(router, 0, FIRST, 1, 10, 1, WEIR_DONE);
-    expect_ack(router, 0, FIRST, 1, 11, 3, WEIR_DONE);
+    router_above(router, 0, FIRST + (UINT64_C(1) << 32));
+    router_expect_ack(router, 0, FIRST, 1, 10, 1, WEIR_DONE);
+    router_expect_ack(router, 0, FIRST, 1, 11, 3, WEIR_DONE);
     router_destroy(router);
 }
 
@@ -394,9 +203,9 @@ static void beats_are_split_and_echoes_come_back(void **state)
 {
     (void)state;
     struct router *router = router_new(2);
-    above(router, 0, FIRST);
-    above(router, 1, SECOND);
-    below(router, 5, 0xa, 4);
+    router_above(router, 0, FIRST);
+    router_above(router, 1, SECOND);
+    router_below(router, 5, 0xa, 4);
     script_forget(&router->script);
     struct weir_lease_ref leases[] = {{FIRST, 1, 0, 5}, {SECOND, 2, 0, 6}, {FIRST, 3, 1, 1}};
     struct weir_lease_ref running = {FIRST, 3, 1, 1};
@@ -404,7 +213,7 @@ static void beats_are_split_and_echoes_come_back(void **state)
     WEIR_SET(&beat, running, RUNNING, &running);
     WEIR_SET(&beat, serial, SERIAL, 42);
     beat.running_count = 1;
-    say(router, DOWN, 5, &beat);
+    router_say(router, DOWN, 5, &beat);
     struct sent *first = script_expect(&router->script, UP(0), 0, WEIR_VERB_HEARTBEAT);
     assert_int_equal(first->control.serial, 42);
     assert_int_equal(first->control.worker, 0xa);
@@ -419,17 +228,17 @@ static void beats_are_split_and_echoes_come_back(void **state)
     struct weir_control echo = control_leases(WEIR_VERB_HEARTBEAT, 0xa, leases, 1);
     WEIR_SET(&echo, incarnation, INCARNATION, FIRST);
     WEIR_SET(&echo, serial, SERIAL, 42);
-    say(router, UP(0), 0, &echo);
+    router_say(router, UP(0), 0, &echo);
     struct sent *down = script_expect(&router->script, DOWN, 5, WEIR_VERB_HEARTBEAT);
     assert_int_equal(down->control.serial, 42);
     assert_true(down->control.incarnation == FIRST);
     assert_int_equal(down->control.lease_count, 1);
     /* BEGIN goes up, GO comes down. */
     struct weir_control begin = control_leases(WEIR_VERB_BEGIN, 0xa, &leases[1], 1);
-    say(router, DOWN, 5, &begin);
+    router_say(router, DOWN, 5, &begin);
     script_expect(&router->script, UP(1), 0, WEIR_VERB_BEGIN);
     struct weir_control go = control_leases(WEIR_VERB_GO, 0xa, &leases[1], 1);
-    say(router, UP(1), 0, &go);
+    router_say(router, UP(1), 0, &go);
     down = script_expect(&router->script, DOWN, 5, WEIR_VERB_GO);
     assert_int_equal(down->control.leases[0].delivery, 2);
     script_expect_nothing(&router->script);
@@ -440,15 +249,15 @@ static void a_lost_worker_is_reported_to_each_ventilator(void **state)
 {
     (void)state;
     struct router *router = router_new(2);
-    above(router, 0, FIRST);
-    above(router, 1, SECOND);
-    below(router, 5, 0xa, 8);
-    deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
-    deliver(router, 1, (struct delivery){.incarnation = SECOND, .number = 7, .count = 2});
-    ack(router, 5, FIRST, 1, 11, 2);
-    event(router, WEIR_EVENT_PEER_GONE, DOWN, 5);
+    router_above(router, 0, FIRST);
+    router_above(router, 1, SECOND);
+    router_below(router, 5, 0xa, 8);
+    router_deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
+    router_deliver(router, 1, (struct delivery){.incarnation = SECOND, .number = 7, .count = 2});
+    router_ack(router, 5, FIRST, 1, 11, 2);
+    router_event(router, WEIR_EVENT_PEER_GONE, DOWN, 5);
     script_forget(&router->script);
-    wait(router, WEIR_LOSS_GRACE_MS);
+    router_wait(router, WEIR_LOSS_GRACE_MS);
     struct sent *lost = script_find(&router->script, UP(0), 0, WEIR_VERB_LOST);
     assert_non_null(lost);
     assert_int_equal(lost->control.worker, 0xa);
@@ -472,22 +281,22 @@ static void a_restarted_router_serves_on(void **state)
     struct weir_control ready = control_ready("worker", 0xa, "kate");
     WEIR_SET(&ready, leases, LEASES, leases);
     ready.lease_count = 2;
-    say(router, DOWN, 5, &ready);
+    router_say(router, DOWN, 5, &ready);
     script_expect(&router->script, DOWN, 5, WEIR_VERB_WELCOME);
-    credit(router, 5, 3, 3 * KIB);
-    above(router, 0, FIRST);
+    router_credit(router, 5, 3, 3 * KIB);
+    router_above(router, 0, FIRST);
     script_forget(&router->script);
-    above(router, 1, SECOND);
+    router_above(router, 1, SECOND);
     script_forget(&router->script);
-    ack(router, 5, SECOND, 2, 3, 1);
-    expect_ack(router, 1, SECOND, 2, 3, 1, WEIR_DONE);
+    router_ack(router, 5, SECOND, 2, 3, 1);
+    router_expect_ack(router, 1, SECOND, 2, 3, 1, WEIR_DONE);
     struct weir_control beat = control_leases(WEIR_VERB_HEARTBEAT, 0xa, leases, 1);
-    say(router, DOWN, 5, &beat);
+    router_say(router, DOWN, 5, &beat);
     script_expect(&router->script, UP(0), 0, WEIR_VERB_HEARTBEAT);
     /* It is lost with all it had said to hold. */
-    event(router, WEIR_EVENT_PEER_GONE, DOWN, 5);
+    router_event(router, WEIR_EVENT_PEER_GONE, DOWN, 5);
     script_forget(&router->script);
-    wait(router, WEIR_LOSS_GRACE_MS);
+    router_wait(router, WEIR_LOSS_GRACE_MS);
     struct sent *lost = script_find(&router->script, UP(0), 0, WEIR_VERB_LOST);
     assert_int_equal(lost->control.leases[0].count, 5);
     lost = script_find(&router->script, UP(1), 0, WEIR_VERB_LOST);
@@ -500,12 +309,12 @@ static void a_leaving_worker_gives_back(void **state)
 {
     (void)state;
     struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 8);
-    deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 8);
+    router_deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
     script_forget(&router->script);
     const struct weir_control bye = {.verb = WEIR_VERB_BYE};
-    say(router, DOWN, 5, &bye);
+    router_say(router, DOWN, 5, &bye);
     struct sent *back = script_find(&router->script, UP(0), 0, WEIR_VERB_BYE);
     assert_int_equal(back->control.lease_count, 1);
     assert_int_equal(back->control.leases[0].first, 10);
@@ -517,148 +326,19 @@ static void two_spools_under_one_tag_are_refused(void **state)
 {
     (void)state;
     struct router *router = router_new(2);
-    above(router, 0, FIRST);
-    event(router, WEIR_EVENT_LINK_UP, UP(1), 0);
+    router_above(router, 0, FIRST);
+    router_event(router, WEIR_EVENT_LINK_UP, UP(1), 0);
     struct weir_control welcome = control_welcome("ventilator", SECOND - 1); /* tag 1 as well */
     welcome.uuid[0] = 9;
-    say(router, UP(1), 0, &welcome);
+    router_say(router, UP(1), 0, &welcome);
     assert_non_null(strstr(router->script.log, "different spools under the same tag 1"));
     script_forget(&router->script);
-    below(router, 5, 0xa, 8);
+    router_below(router, 5, 0xa, 8);
     assert_non_null(script_find(&router->script, UP(0), 0, WEIR_VERB_CREDIT));
     script_forget(&router->script);
-    ack(router, 5, SECOND - 1, 1, 0, 1);
+    router_ack(router, 5, SECOND - 1, 1, 0, 1);
     script_expect(&router->script, UP(0), 0, WEIR_VERB_ACK); /* stale there: its tag's way */
     script_expect_nothing(&router->script);
-    router_destroy(router);
-}
-
-/* ---- lending ---- */
-
-static void credited(struct router *router, uint32_t i, const struct sent *sent, uint64_t used)
-{
-    struct weir_control control = {.verb = WEIR_VERB_CREDITED};
-    WEIR_SET(&control, group, GROUP, weir_text_of(GROUP));
-    WEIR_SET(&control, messages, MESSAGES, used);
-    WEIR_SET(&control, bytes, BYTES, 0);
-    WEIR_SET(&control, serial, SERIAL, sent->control.serial);
-    say(router, UP(i), 0, &control);
-}
-
-static void waiting(struct router *router, uint32_t i)
-{
-    struct weir_control control = {.verb = WEIR_VERB_WAITING};
-    WEIR_SET(&control, group, GROUP, weir_text_of(GROUP));
-    say(router, UP(i), 0, &control);
-}
-
-static void an_idle_upstream_never_starves_a_busy_one(void **state)
-{
-    (void)state;
-    struct router *router = router_new(2);
-    above(router, 0, FIRST);
-    above(router, 1, SECOND);
-    below(router, 5, 0xa, 16);
-    expect_credit(router, 0, 8);
-    expect_credit(router, 1, 8);
-    deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 8});
-    script_forget(&router->script);
-    waiting(router, 0);
-    /* All that is left is the idle one's: it keeps an eighth. */
-    struct sent *lowered = expect_credit(router, 1, 1);
-    expect_nothing_up(router);
-    /* Nothing is lent twice: not before it has confirmed. */
-    waiting(router, 0);
-    expect_nothing_up(router);
-    credited(router, 1, lowered, 0);
-    expect_credit(router, 0, 15);
-    expect_nothing_up(router);
-    /* The busy one used it up and is sated; the other is busy now. */
-    deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 2, .count = 3});
-    script_forget(&router->script);
-    wait(router, WEIR_LEND_IDLE_MS);
-    expect_nothing_up(router);
-    deliver(router, 1, (struct delivery){.incarnation = SECOND, .number = 1, .count = 1});
-    script_forget(&router->script);
-    waiting(router, 1);
-    lowered = expect_credit(router, 0, 11);
-    credited(router, 0, lowered, 11);
-    expect_credit(router, 1, 5);
-    router_destroy(router);
-}
-
-static void one_credit_takes_turns(void **state)
-{
-    (void)state;
-    struct router *router = router_new(2);
-    above(router, 0, FIRST);
-    above(router, 1, SECOND);
-    below(router, 5, 0xa, 1);
-    expect_credit(router, 0, 1);
-    expect_credit(router, 1, 0); /* it must know that we serve the group */
-    waiting(router, 0);
-    waiting(router, 1);
-    expect_nothing_up(router); /* whose turn it is keeps it */
-    uint64_t limits[2] = {1, 0};
-    for (uint32_t i = 0; i < 6; i++) {
-        uint32_t up = i % 2;
-        deliver(
-            router, up,
-            (struct delivery){.incarnation = up ? SECOND : FIRST, .number = 1 + i / 2, .count = 1});
-        waiting(router, up);
-        ack(router, 5, up ? SECOND : FIRST, 1 + i / 2, 10, 1);
-        script_forget(&router->script);
-        credit(router, 5, 2 + i, (2 + i) * KIB);
-        expect_credit(router, 1 - up, ++limits[1 - up]);
-        expect_nothing_up(router);
-    }
-    router_destroy(router);
-}
-
-static void a_lost_worker_takes_its_credit_back(void **state)
-{
-    (void)state;
-    struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 8);
-    below(router, 6, 0xb, 8);
-    script_forget(&router->script);
-    event(router, WEIR_EVENT_PEER_GONE, DOWN, 5);
-    expect_credit(router, 0, 8);
-    event(router, WEIR_EVENT_PEER_GONE, DOWN, 6);
-    expect_credit(router, 0, 0);
-    router_destroy(router);
-}
-
-static void an_upstream_that_breaks_leaves_its_part(void **state)
-{
-    (void)state;
-    struct router *router = router_new(2);
-    above(router, 0, FIRST);
-    above(router, 1, SECOND);
-    below(router, 5, 0xa, 16);
-    script_forget(&router->script);
-    event(router, WEIR_EVENT_LINK_DOWN, UP(0), 0);
-    expect_credit(router, 1, 16);
-    above(router, 0, FIRST);
-    expect_credit(router, 0, 0);
-    waiting(router, 0);
-    struct sent *lowered = expect_credit(router, 1, 2);
-    credited(router, 1, lowered, 0);
-    expect_credit(router, 0, 14);
-    router_destroy(router);
-}
-
-static void a_hungry_router_above_makes_us_say_waiting(void **state)
-{
-    (void)state;
-    struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0, 0); /* a router below that has lent its credit elsewhere */
-    script_forget(&router->script);
-    waiting(router, 0);
-    struct sent *sent = script_expect(&router->script, DOWN, 5, WEIR_VERB_WAITING);
-    assert_text(&sent->control.group, GROUP);
     router_destroy(router);
 }
 
@@ -672,7 +352,7 @@ static void join(struct router *router, uint64_t peer, uint64_t serial)
     WEIR_SET(&control, topics, TOPICS, topics);
     WEIR_SET(&control, serial, SERIAL, serial);
     control.topic_count = 1;
-    say(router, DOWN, peer, &control);
+    router_say(router, DOWN, peer, &control);
 }
 
 static void joined(struct router *router, uint32_t i)
@@ -680,7 +360,7 @@ static void joined(struct router *router, uint32_t i)
     struct weir_control control = {.verb = WEIR_VERB_JOINED};
     WEIR_SET(&control, group, GROUP, weir_text_of(GROUP));
     WEIR_SET(&control, start, START, 12);
-    say(router, UP(i), 0, &control);
+    router_say(router, UP(i), 0, &control);
 }
 
 static void no_group(struct router *router, uint32_t i)
@@ -689,16 +369,16 @@ static void no_group(struct router *router, uint32_t i)
     WEIR_SET(&control, code, CODE, weir_text_of(WEIR_CODE_GROUP));
     WEIR_SET(&control, text, TEXT, weir_text_of("no such group"));
     WEIR_SET(&control, group, GROUP, weir_text_of(GROUP));
-    say(router, UP(i), 0, &control);
+    router_say(router, UP(i), 0, &control);
 }
 
 static void joins_go_up_and_joined_comes_down(void **state)
 {
     (void)state;
     struct router *router = router_new(2);
-    above(router, 0, FIRST);
+    router_above(router, 0, FIRST);
     struct weir_control ready = control_ready("worker", 0xa, "kate");
-    say(router, DOWN, 5, &ready);
+    router_say(router, DOWN, 5, &ready);
     script_forget(&router->script);
     join(router, 5, 31);
     struct sent *sent = script_expect(&router->script, UP(0), 0, WEIR_VERB_JOIN);
@@ -708,11 +388,11 @@ static void joins_go_up_and_joined_comes_down(void **state)
     joined(router, 0);
     sent = script_expect(&router->script, DOWN, 5, WEIR_VERB_JOINED);
     assert_int_equal(sent->control.serial, 31);
-    expect_credit(router, 0, 0);
-    credit(router, 5, 4, 4 * KIB);
-    expect_credit(router, 0, 4);
+    router_expect_credit(router, 0, 0);
+    router_credit(router, 5, 4, 4 * KIB);
+    router_expect_credit(router, 0, 4);
     /* An upstream that comes later is told. */
-    above(router, 1, SECOND);
+    router_above(router, 1, SECOND);
     script_expect(&router->script, UP(1), 0, WEIR_VERB_JOIN);
     router_destroy(router);
 }
@@ -721,12 +401,12 @@ static void a_group_may_be_absent_at_some_upstreams(void **state)
 {
     (void)state;
     struct router *router = router_new(2);
-    above(router, 0, FIRST);
-    above(router, 1, SECOND);
-    below(router, 5, 0xa, 8);
+    router_above(router, 0, FIRST);
+    router_above(router, 1, SECOND);
+    router_below(router, 5, 0xa, 8);
     script_forget(&router->script);
     no_group(router, 1);
-    expect_credit(router, 0, 8); /* all of it to the one that has it */
+    router_expect_credit(router, 0, 8); /* all of it to the one that has it */
     script_expect_nothing(&router->script);
     no_group(router, 0);
     struct sent *sent = script_expect(&router->script, DOWN, 5, WEIR_VERB_ERROR);
@@ -741,18 +421,18 @@ static void drain_waits_for_what_is_out(void **state)
 {
     (void)state;
     struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 8);
-    deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 8);
+    router_deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 4});
     script_forget(&router->script);
     const struct weir_control request = {.verb = WEIR_VERB_DRAIN};
-    say(router, WEIR_PORT_ADMIN, 77, &request);
+    router_say(router, WEIR_PORT_ADMIN, 77, &request);
     script_expect(&router->script, WEIR_PORT_ADMIN, 77, WEIR_VERB_ANSWER);
     struct sent *lowered = script_expect(&router->script, UP(0), 0, WEIR_VERB_CREDIT);
     assert_int_equal(lowered->control.messages, 4);
-    credited(router, 0, lowered, 4);
+    router_credited(router, 0, lowered, 4);
     assert_false(router->script.stopped);
-    ack(router, 5, FIRST, 1, 10, 4);
+    router_ack(router, 5, FIRST, 1, 10, 4);
     assert_non_null(script_find(&router->script, UP(0), 0, WEIR_VERB_ACK));
     script_expect(&router->script, UP(0), 0, WEIR_VERB_BYE);
     assert_true(router->script.stopped);
@@ -764,13 +444,13 @@ static void drain_is_bounded(void **state)
 {
     (void)state;
     struct router *router = router_new(1);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 1);
-    deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 1});
-    event(router, WEIR_EVENT_DRAIN, 0, 0);
-    wait(router, WEIR_DRAIN_MS - 1);
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 1);
+    router_deliver(router, 0, (struct delivery){.incarnation = FIRST, .number = 1, .count = 1});
+    router_event(router, WEIR_EVENT_DRAIN, 0, 0);
+    router_wait(router, WEIR_DRAIN_MS - 1);
     assert_false(router->script.stopped);
-    wait(router, 1);
+    router_wait(router, 1);
     assert_true(router->script.stopped);
     assert_non_null(strstr(router->script.log, "1 messages are still out"));
     router_destroy(router);
@@ -785,11 +465,11 @@ static void stats_tell_what_there_is(void **state)
 {
     (void)state;
     struct router *router = router_new(2);
-    above(router, 0, FIRST);
-    below(router, 5, 0xa, 8);
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 8);
     script_forget(&router->script);
     const struct weir_control request = {.verb = WEIR_VERB_STATS};
-    say(router, WEIR_PORT_ADMIN, 77, &request);
+    router_say(router, WEIR_PORT_ADMIN, 77, &request);
     struct sent *sent = script_expect(&router->script, WEIR_PORT_ADMIN, 77, WEIR_VERB_ANSWER);
     assert_int_equal(sent->frames.count, 2);
     static const char *const texts[] = {"node",  "hub",  "router", "upstreams", "above",
@@ -798,7 +478,7 @@ static void stats_tell_what_there_is(void **state)
     for (uint32_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         contains(&sent->frames.at[1], texts[i]);
     struct weir_control put = {.verb = WEIR_VERB_BYE};
-    say(router, WEIR_PORT_ADMIN, 77, &put);
+    router_say(router, WEIR_PORT_ADMIN, 77, &put);
     script_expect(&router->script, WEIR_PORT_ADMIN, 77, WEIR_VERB_ERROR);
     router_destroy(router);
 }
@@ -808,10 +488,10 @@ static void an_idle_router_wakes_for_beats_only(void **state)
     (void)state;
     struct router *router = router_new(1);
     assert_true(router->script.wake_ns == WEIR_TIME_NEVER);
-    above(router, 0, FIRST);
+    router_above(router, 0, FIRST);
     assert_int_equal(router->script.wake_ns - router->script.now.mono_ns, WEIR_HEARTBEAT_MS * MS);
     script_wait(&router->script, WEIR_HEARTBEAT_MS);
-    event(router, WEIR_EVENT_TIMER, 0, 0);
+    router_event(router, WEIR_EVENT_TIMER, 0, 0);
     script_expect(&router->script, UP(0), 0, WEIR_VERB_HEARTBEAT);
     assert_int_equal(router->script.wake_ns - router->script.now.mono_ns, WEIR_HEARTBEAT_MS * MS);
     router_destroy(router);
@@ -833,11 +513,6 @@ int main(void)
         cmocka_unit_test(a_restarted_router_serves_on),
         cmocka_unit_test(a_leaving_worker_gives_back),
         cmocka_unit_test(two_spools_under_one_tag_are_refused),
-        cmocka_unit_test(an_idle_upstream_never_starves_a_busy_one),
-        cmocka_unit_test(one_credit_takes_turns),
-        cmocka_unit_test(a_lost_worker_takes_its_credit_back),
-        cmocka_unit_test(an_upstream_that_breaks_leaves_its_part),
-        cmocka_unit_test(a_hungry_router_above_makes_us_say_waiting),
         cmocka_unit_test(joins_go_up_and_joined_comes_down),
         cmocka_unit_test(a_group_may_be_absent_at_some_upstreams),
         cmocka_unit_test(drain_waits_for_what_is_out),
