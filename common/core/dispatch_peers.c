@@ -176,6 +176,22 @@ static bool ready_late(const struct weir_dispatch *self, uint64_t number,
            newest->ready_serial > control->serial;
 }
 
+/* Does its list have no room for more? Then what it does not name may be held all the same. */
+static bool names_all(const struct weir_control *ready)
+{
+    return ready->lease_count < WEIR_LEASES_MAX;
+}
+
+/* All that its session before held it holds in this one, until its beats leave it out. */
+static void keep(struct weir_dispatch *self, const struct peer *old, struct peer *peer)
+{
+    uint32_t count;
+    struct weir_lease_ref *leases = weir_dispatch_held(old, &count);
+    for (uint32_t i = 0; i < count; i++)
+        weir_dispatch_claim(self, peer, &leases[i]);
+    free(leases);
+}
+
 static struct peer *admit(struct weir_dispatch *self, uint64_t number,
                           const struct weir_control *control)
 {
@@ -199,6 +215,8 @@ static struct peer *admit(struct weir_dispatch *self, uint64_t number,
         retire(self, old);
     peer = peer_new(self, number, worker);
     weir_heap_set(&self->quiet, &peer->quiet, self->now.mono_ns + SILENCE_NS);
+    if (old && !names_all(control))
+        keep(self, old, peer);
     if (old)
         supersede(self, old, peer);
     return peer;
@@ -225,7 +243,8 @@ void weir_dispatch_ready(struct weir_dispatch *self, uint64_t number,
     if (!is_router(peer)) {
         for (uint32_t i = 0; i < control->lease_count; i++)
             weir_dispatch_claim(self, peer, &control->leases[i]);
-        drop_unclaimed(self, peer);
+        if (names_all(control))
+            drop_unclaimed(self, peer);
         weir_dispatch_route(self, peer, peer->worker);
     }
     weir_dispatch_review_peer(self, peer);

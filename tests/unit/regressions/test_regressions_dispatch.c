@@ -12,6 +12,7 @@
 struct server {
     struct script script;
     struct weir_dispatch *dispatch;
+    uint64_t released; /* messages */
 };
 
 /* The owner has nothing to do with it. */
@@ -26,12 +27,24 @@ static void on_control(void *self, uint64_t peer, const struct weir_control *con
     (void)self, (void)peer, (void)control, (void)now;
 }
 
+static void on_released(void *self, const struct weir_lease_ref *leases, uint32_t count,
+                        const struct weir_now *now)
+{
+    struct server *server = self;
+    (void)now;
+    for (uint32_t i = 0; i < count; i++)
+        server->released += leases[i].count;
+}
+
 static int setup(void **state)
 {
     struct server *server = weir_zalloc(1, sizeof *server);
     script_init(&server->script);
-    const struct weir_dispatch_owner owner = {
-        .self = server, .room = on_group, .ack = on_control, .beat = on_control};
+    const struct weir_dispatch_owner owner = {.self = server,
+                                              .room = on_group,
+                                              .ack = on_control,
+                                              .beat = on_control,
+                                              .released = on_released};
     const struct weir_dispatch_config config = {.name = "hub", .role = "router", .port = PORT};
     server->dispatch = weir_dispatch_new(&config, &owner, &server->script.host, 1);
     *state = server;
@@ -167,6 +180,42 @@ static void test_an_idle_worker_comes_before_a_busy_one(void **state)
     assert_true(offer.whole);
 }
 
+/* 4: a worker whose connection broke held more than one READY can name. What the list had no room
+ * for counted as lost on the wire: it was given back, and another worker started what the first one
+ * was running, in a group that starts a message at most once, too. (Simulator with small limits,
+ * seed 475.) */
+static void test_what_a_full_ready_leaves_out_is_held(void **state)
+{
+    struct server *server = *state;
+    struct weir_slice_info slice = {.count = 1, .sequence = 1, .time_ms = 1, .attempt = 1};
+    struct weir_control deliver = control_deliver(GROUP, INCARNATION, 9, &slice, 1);
+    struct weir_control ready = control_ready("worker", WORKER, "kate");
+    struct weir_control credit = control_credit(GROUP, 10, 1 << 20);
+    struct weir_frames frames = {0};
+    struct weir_lease_ref *held = weir_zalloc(WEIR_LEASES_MAX, sizeof *held);
+    for (uint32_t i = 0; i < WEIR_LEASES_MAX; i++)
+        held[i] = (struct weir_lease_ref){INCARNATION, 100 + i, 0, 1};
+    say(server, &ready);
+    say(server, &credit);
+    script_slice(&frames, 1, 1, 0, NULL);
+    weir_dispatch_deliver(server->dispatch, PEER, &deliver, &frames, &server->script.now);
+
+    WEIR_SET(&ready, leases, LEASES, held);
+    ready.lease_count = WEIR_LEASES_MAX;
+    script_say(&server->script, PORT, PEER + 1, &ready, NULL, take, server->dispatch);
+    script_wait(&server->script, 2 * WEIR_LOSS_GRACE_MS);
+    weir_dispatch_tick(server->dispatch, &server->script.now);
+    assert_int_equal(server->released, 0);
+
+    /* One that has room for more, and leaves it out, gives it back. */
+    ready.lease_count = WEIR_LEASES_MAX - 1;
+    script_say(&server->script, PORT, PEER + 2, &ready, NULL, take, server->dispatch);
+    script_wait(&server->script, 2 * WEIR_LOSS_GRACE_MS);
+    weir_dispatch_tick(server->dispatch, &server->script.now);
+    assert_int_equal(server->released, 2);
+    free(held);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +227,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_ready_that_is_read_late_takes_no_session, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_full_ready_leaves_out_is_held, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
