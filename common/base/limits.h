@@ -159,6 +159,7 @@
 #define WEIR_RELEASE_WAIT_MAX_MS 15000
 #define WEIR_COPYOUT_MS 1000
 #define WEIR_HOUSEKEEPING_MS 10000
+#define WEIR_RESCAN_REST_NS 250  /* after a rescan for keys, for each message it looked at */
 #define WEIR_RATE_BURST_MS 100   /* of a group with a rate */
 #define WEIR_STUCK_RETRY_MS 100  /* when an offer was too small for the next message */
 #define WEIR_DYING_RETRY_MS 1000 /* for a dead letter that was refused: doubles up to … */

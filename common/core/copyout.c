@@ -75,8 +75,8 @@ static void wait_in_state(struct weir_ventilator *v, struct weir_group *group,
 }
 
 /* One that is not settled, below `next`. What is out needs nothing: it gets a row within a second.
- */
-static void copy_open(struct weir_ventilator *v, struct weir_group *group,
+ * False: there is no room for it beside what waits for keys. */
+static bool copy_open(struct weir_ventilator *v, struct weir_group *group,
                       struct weir_stream_batch *batch, uint64_t sequence)
 {
     struct weir_keys *keys = &group->keys;
@@ -84,17 +84,18 @@ static void copy_open(struct weir_ventilator *v, struct weir_group *group,
     if (hash == 0) {
         if (weir_rangeset_remove(&group->returned, sequence, sequence))
             wait_in_state(v, group, batch, sequence, 0);
-        return;
+        return true;
     }
     enum weir_key_place place;
-    const bool known = weir_keys_at(keys, hash, sequence, &place);
-    struct weir_key *key = weir_keys_find(keys, hash);
-    if (known ? place != WEIR_KEY_LISTED
-              : !key || key->unlisted == 0 || sequence < key->rescan_from)
-        return;
-    if (!known) /* those below it were looked at before, so it is its key's first */
-        weir_keys_found(keys, key, sequence, false);
-    wait_in_state(v, group, batch, sequence, hash);
+    if (weir_keys_unlisted(keys, hash, sequence)) {
+        if (!weir_keys_may_wait(keys, hash))
+            return false;
+        wait_in_state(v, group, batch, sequence, hash);
+        weir_keys_found(keys, hash, sequence); /* those below it were looked at before */
+    } else if (weir_keys_at(keys, hash, sequence, &place) && place == WEIR_KEY_LISTED) {
+        wait_in_state(v, group, batch, sequence, hash);
+    }
+    return true;
 }
 
 /* Everything of the group that lies at or below `last`. False: come again. */
@@ -118,8 +119,9 @@ static bool copy_group(struct weir_ventilator *v, struct weir_group *group, uint
             weir_stream_want(&v->stream, at, WEIR_READ_BYTES);
             return false;
         }
-        if (found == WEIR_STREAM_HERE && batch->record.first <= at)
-            copy_open(v, group, batch, at);
+        if (found == WEIR_STREAM_HERE && batch->record.first <= at &&
+            !copy_open(v, group, batch, at))
+            return false;
         (*budget)--;
         at++;
     }
@@ -150,8 +152,7 @@ static bool copy_backlog(struct weir_ventilator *v, struct weir_group *group, ui
             return group->row.next > last;
         const uint64_t sequence = group->row.next;
         const uint64_t key = weir_group_ordered(group) ? weir_stream_batch_key(batch, sequence) : 0;
-        if (key && (weir_keys_has(&group->keys, key) ? !weir_keys_may_wait(&group->keys, key)
-                                                     : !weir_keys_room(&group->keys)))
+        if (key && !weir_keys_may_wait(&group->keys, key))
             return false;
         group->row.next++;
         group->row.totals.passed++;

@@ -47,8 +47,8 @@ struct weir_group {
     uint64_t claim_flush;
     struct weir_deferred deferred;
     uint64_t in_flight, dying, dead, tombstones; /* messages; the last two are rows */
-    uint64_t rescan_at;                          /* order: key: where a rescan goes on; 0: none */
-    uint64_t rescan_from, rescan_number;         /* where it began, and which one it is */
+    uint64_t rescan_looks;                       /* order: key: of the rescan under way … */
+    int64_t rescan_ns;                           /* … and when the next one may begin */
     uint32_t fetching;                           /* order: key: parked rows under way */
     uint64_t trimmed_chunk;                      /* the state has no chunk below it */
     uint64_t dropped_to; /* what the last drop brought and, behind it, what is not for the group */
@@ -56,6 +56,7 @@ struct weir_group {
     int64_t oldest_ms;   /* when the oldest waiting message was accepted, last time it was seen */
     struct weir_heap_node timer;
     bool dirty, stirred, reading;
+    bool keys_full;          /* order: key: that has been said */
     bool tombstones_trimmed; /* the state forgot some: from where on it knows is to be asked */
     bool unparking;          /* it has parked rows, but no order any more (recovery) */
 };

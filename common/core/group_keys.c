@@ -5,12 +5,17 @@
 #include <string.h>
 #include <utlist.h>
 
-/* ---- the table. A slot's content is a struct's address, or, with bit 0 set, the key's only
- * message: its sequence from bit 2 on, and in bit 1 whether it is DEFERRED or LEASED. ---- */
+/* ---- the table. A slot's content is a struct's address, or, with bit 0 set, all there is to know
+ * of the key: the sequence of the only message in its queue from bit 4 on (0: there is none),
+ * whether that is DEFERRED or LEASED, whether unlisted ones lie behind it, and whether the rescan
+ * has left one of them. ---- */
 
 #define SMALL 1u
 #define SMALL_DEFERRED 2u
-#define SMALL_SEQUENCE_SHIFT 2
+#define SMALL_UNLISTED 4u
+#define SMALL_LEFT 8u
+#define SMALL_SEQUENCE_SHIFT 4
+#define SMALL_SEQUENCE_MAX (UINT64_MAX >> SMALL_SEQUENCE_SHIFT)
 #define SLOTS_MIN 64u
 
 _Static_assert(_Alignof(struct weir_key) > SMALL, "an address leaves bit 0 free");
@@ -85,9 +90,9 @@ static struct weir_key_slot *slot_add(struct weir_keys *self, uint64_t hash)
 }
 
 /* What was pushed on by the one that goes moves up, so that no search ends too early. */
-static void slot_remove(struct weir_keys *self, struct weir_key_slot *slot)
+static void slot_erase(struct weir_keys *self, uint32_t gap)
 {
-    uint32_t gap = (uint32_t)(slot - self->slots), at = gap;
+    uint32_t at = gap;
     for (;;) {
         at = at + 1 < self->slot_count ? at + 1 : 0;
         if (self->slots[at].content == 0)
@@ -100,8 +105,34 @@ static void slot_remove(struct weir_keys *self, struct weir_key_slot *slot)
         gap = at;
     }
     self->slots[gap] = (struct weir_key_slot){0};
-    if (--self->count < self->slot_count / 8 && self->slot_count > SLOTS_MIN)
-        resize(self, self->slot_count / 2); /* what many keys once needed is not kept */
+    self->count--;
+}
+
+/* What many keys once needed is not kept. */
+static void shrink(struct weir_keys *self)
+{
+    uint32_t slot_count = self->slot_count;
+    while (self->count < slot_count / 8 && slot_count > SLOTS_MIN)
+        slot_count /= 2;
+    if (slot_count < self->slot_count)
+        resize(self, slot_count);
+}
+
+static void slot_remove(struct weir_keys *self, struct weir_key_slot *slot)
+{
+    slot_erase(self, (uint32_t)(slot - self->slots));
+    shrink(self);
+}
+
+/* The key has nothing in its queue: it is gone, unless it has unlisted ones. */
+static void slot_empty(struct weir_keys *self, struct weir_key_slot *slot, bool unlisted, bool left)
+{
+    if (!unlisted) {
+        slot_remove(self, slot);
+        return;
+    }
+    slot->content = SMALL | SMALL_UNLISTED | (left ? SMALL_LEFT : 0);
+    self->empty++;
 }
 
 void weir_keys_fini(struct weir_keys *self)
@@ -116,15 +147,37 @@ void weir_keys_fini(struct weir_keys *self)
     *self = (struct weir_keys){0};
 }
 
+static struct weir_key_entry *entry_at(const struct weir_key *key, uint32_t i)
+{
+    return &key->at[key->head + i];
+}
+
+/* The place of the first entry at or above the sequence. */
+static uint32_t entry_find(const struct weir_key *key, uint64_t sequence)
+{
+    if (key->count == 0 || entry_at(key, key->count - 1)->sequence < sequence)
+        return key->count;
+    uint32_t low = 0, high = key->count - 1;
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (entry_at(key, middle)->sequence < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 bool weir_keys_each(const struct weir_keys *self, uint32_t *i, uint64_t *hash, uint64_t *first)
 {
     for (; *i < self->slot_count; (*i)++) {
         const struct weir_key_slot *slot = &self->slots[*i];
         if (slot->content == 0)
             continue;
-        const struct weir_key_entry *front = is_small(slot) ? NULL : weir_key_front(key_of(slot));
         *hash = slot->hash;
-        *first = is_small(slot) ? small_sequence(slot) : front ? front->sequence : 0;
+        *first = is_small(slot)            ? small_sequence(slot)
+                 : key_of(slot)->count > 0 ? entry_at(key_of(slot), 0)->sequence
+                                           : 0;
         (*i)++;
         return true;
     }
@@ -149,18 +202,74 @@ bool weir_keys_room(const struct weir_keys *self)
 
 bool weir_keys_may_wait(const struct weir_keys *self, uint64_t hash)
 {
-    return self->large < WEIR_LARGE_KEYS_MAX || weir_keys_find(self, hash);
+    const struct weir_key_slot *slot = slot_find(self, hash);
+    if (slot && !is_small(slot))
+        return true;
+    return self->large < WEIR_LARGE_KEYS_MAX && (slot || weir_keys_room(self));
 }
 
-bool weir_keys_free(const struct weir_keys *self, uint64_t hash, uint64_t delivery)
+/* ---- what lies ahead ---- */
+
+/* No unlisted message of the key lies lower; 0: it has none at all. */
+static uint64_t unlisted_from(const struct weir_key_slot *slot)
+{
+    if (!is_small(slot))
+        return key_of(slot)->unlisted_from;
+    return slot->content & SMALL_UNLISTED ? small_sequence(slot) + 1 : 0;
+}
+
+static bool is_left(const struct weir_key_slot *slot)
+{
+    return is_small(slot) ? slot->content & SMALL_LEFT : key_of(slot)->left;
+}
+
+/* May an unlisted one lie ahead? What the rescan has come past it has either left or found. */
+static bool unlisted_ahead(const struct weir_keys *self, const struct weir_key_slot *slot,
+                           uint64_t sequence)
+{
+    const uint64_t from = unlisted_from(slot);
+    const bool passed = self->rescan_at && sequence <= self->rescan_at && !is_left(slot);
+    return from > 0 && from < sequence && !passed;
+}
+
+bool weir_keys_free(const struct weir_keys *self, uint64_t hash, uint64_t sequence,
+                    uint64_t delivery)
 {
     const struct weir_key_slot *slot = slot_find(self, hash);
     if (!slot)
         return weir_keys_room(self);
-    if (is_small(slot))
+    if (unlisted_ahead(self, slot, sequence))
         return false;
+    if (is_small(slot)) /* what is known may lie behind it, after a restart */
+        return small_sequence(slot) == 0 || sequence < small_sequence(slot);
     const struct weir_key *key = key_of(slot);
-    return key->delivery == delivery && key->taken == key->count && key->unlisted == 0;
+    const uint32_t ahead = entry_find(key, sequence);
+    return ahead == 0 || (key->delivery == delivery && ahead <= key->taken);
+}
+
+const struct weir_key_entry *weir_key_entry(const struct weir_key *key, uint32_t i)
+{
+    if (i >= key->count)
+        return NULL;
+    const struct weir_key_entry *entry = entry_at(key, i);
+    const bool hidden = key->unlisted_from && key->unlisted_from < entry->sequence;
+    return hidden ? NULL : entry;
+}
+
+bool weir_keys_may_go(const struct weir_keys *self, uint64_t hash, uint64_t sequence,
+                      uint64_t delivery)
+{
+    const struct weir_key_slot *slot = slot_find(self, hash);
+    if (!slot)
+        return false;
+    if (is_small(slot))
+        return small_sequence(slot) == sequence;
+    const struct weir_key *key = key_of(slot);
+    const struct weir_key_entry *front = weir_key_entry(key, 0);
+    if (front && front->sequence == sequence)
+        return true;
+    const struct weir_key_entry *next = weir_key_entry(key, key->taken);
+    return delivery && key->delivery == delivery && next && next->sequence == sequence;
 }
 
 /* ---- what a key wants ---- */
@@ -189,7 +298,7 @@ static void leave(struct weir_keys *self, struct weir_key *key)
 
 static int wants(const struct weir_keys *self, const struct weir_key *key)
 {
-    const struct weir_key_entry *front = weir_key_front(key);
+    const struct weir_key_entry *front = weir_key_entry(key, 0);
     if (!front)
         return WEIR_KEY_STARVING;
     if (front->place == WEIR_KEY_LISTED || front->place == WEIR_KEY_PARKED)
@@ -197,23 +306,31 @@ static int wants(const struct weir_keys *self, const struct weir_key *key)
     return key->delivery && key->delivery == self->delivery ? WEIR_KEY_GOING : WEIR_KEY_QUIET;
 }
 
-/* After a change: the key goes where it belongs now, becomes a mere slot, or is gone. */
+/* The key becomes a mere slot, or is gone. */
+static void demote(struct weir_keys *self, struct weir_key *key)
+{
+    struct weir_key_slot *slot = slot_find(self, key->hash);
+    leave(self, key);
+    if (key->count == 0) {
+        slot_empty(self, slot, key->unlisted_from != 0, key->left);
+    } else {
+        const struct weir_key_entry *only = entry_at(key, 0);
+        slot->content = only->sequence << SMALL_SEQUENCE_SHIFT | SMALL |
+                        (only->place == WEIR_KEY_DEFERRED ? SMALL_DEFERRED : 0) |
+                        (key->unlisted_from ? SMALL_UNLISTED : 0) | (key->left ? SMALL_LEFT : 0);
+    }
+    self->large--;
+    free(key->at);
+    free(key);
+}
+
+/* After a change: the key goes where it belongs now. */
 static void review(struct weir_keys *self, struct weir_key *key)
 {
-    const struct weir_key_entry *front = weir_key_front(key);
     const int now = wants(self, key);
-    if (key->unlisted == 0 && (!front || (now == WEIR_KEY_QUIET && key->count == 1 &&
-                                          front->sequence <= UINT64_MAX >> SMALL_SEQUENCE_SHIFT))) {
-        struct weir_key_slot *slot = slot_find(self, key->hash);
-        leave(self, key);
-        if (front)
-            slot->content = front->sequence << SMALL_SEQUENCE_SHIFT |
-                            (front->place == WEIR_KEY_DEFERRED ? SMALL_DEFERRED : 0) | SMALL;
-        else
-            slot_remove(self, slot);
-        self->large--;
-        free(key->at);
-        free(key);
+    if (key->count == 0 || (key->count == 1 && now == WEIR_KEY_QUIET &&
+                            entry_at(key, 0)->sequence <= SMALL_SEQUENCE_MAX)) {
+        demote(self, key);
         return;
     }
     if (now == (int)key->wants)
@@ -235,27 +352,6 @@ static void begin_delivery(struct weir_keys *self, uint64_t delivery)
 }
 
 /* ---- the queue ---- */
-
-static struct weir_key_entry *entry_at(const struct weir_key *key, uint32_t i)
-{
-    return &key->at[key->head + i];
-}
-
-/* The place of the first entry at or above the sequence. */
-static uint32_t entry_find(const struct weir_key *key, uint64_t sequence)
-{
-    if (key->count == 0 || entry_at(key, key->count - 1)->sequence < sequence)
-        return key->count;
-    uint32_t low = 0, high = key->count - 1;
-    while (low < high) {
-        const uint32_t middle = low + (high - low) / 2;
-        if (entry_at(key, middle)->sequence < sequence)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
 
 static void account(struct weir_keys *self, enum weir_key_place place, bool add)
 {
@@ -291,10 +387,17 @@ static struct weir_key *key_get(struct weir_keys *self, uint64_t hash)
         return key_of(slot);
     struct weir_key *key = weir_zalloc(1, sizeof *key);
     key->hash = hash;
-    if (slot)
-        *entry_insert(key, 0) = (struct weir_key_entry){small_sequence(slot), small_place(slot)};
-    else
+    if (slot) {
+        key->unlisted_from = unlisted_from(slot);
+        key->left = is_left(slot);
+        if (small_sequence(slot))
+            *entry_insert(key, 0) =
+                (struct weir_key_entry){small_sequence(slot), small_place(slot)};
+        else
+            self->empty--;
+    } else {
         slot = slot_add(self, hash);
+    }
     slot->content = (uintptr_t)key;
     self->large++;
     return key;
@@ -325,20 +428,12 @@ void weir_keys_set(struct weir_keys *self, uint64_t hash, uint64_t sequence,
     review(self, key);
 }
 
-void weir_keys_drop(struct weir_keys *self, uint64_t hash, uint64_t sequence)
+/* Take the message out of the queue, if it is there. */
+static bool entry_remove(struct weir_keys *self, struct weir_key *key, uint64_t sequence)
 {
-    struct weir_key_slot *slot = slot_find(self, hash);
-    if (!slot)
-        return;
-    if (is_small(slot)) {
-        if (small_sequence(slot) == sequence)
-            slot_remove(self, slot);
-        return;
-    }
-    struct weir_key *key = key_of(slot);
     const uint32_t i = entry_find(key, sequence);
     if (i == key->count || entry_at(key, i)->sequence != sequence)
-        return;
+        return false;
     account(self, entry_at(key, i)->place, false);
     if (i == 0)
         key->head++;
@@ -346,26 +441,20 @@ void weir_keys_drop(struct weir_keys *self, uint64_t hash, uint64_t sequence)
         memmove(entry_at(key, i), entry_at(key, i) + 1, (key->count - i - 1) * sizeof *key->at);
     key->count--;
     key->delivery = 0;
-    review(self, key);
+    return true;
 }
 
-void weir_keys_wait(struct weir_keys *self, uint64_t hash, uint64_t sequence)
+void weir_keys_drop(struct weir_keys *self, uint64_t hash, uint64_t sequence)
 {
-    struct weir_key *key = key_get(self, hash);
-    if (key->unlisted == 0 && self->listed < WEIR_PARKED_MAX) {
-        weir_keys_set(self, hash, sequence, WEIR_KEY_LISTED, 0);
+    struct weir_key_slot *slot = slot_find(self, hash);
+    if (!slot)
         return;
+    if (is_small(slot)) {
+        if (small_sequence(slot) == sequence)
+            slot_empty(self, slot, slot->content & SMALL_UNLISTED, slot->content & SMALL_LEFT);
+    } else if (entry_remove(self, key_of(slot), sequence)) {
+        review(self, key_of(slot));
     }
-    if (key->unlisted++ == 0)
-        key->rescan_from = sequence;
-    self->waiting++;
-    key->delivery = 0;
-    review(self, key);
-}
-
-const struct weir_key_entry *weir_key_entry(const struct weir_key *key, uint32_t i)
-{
-    return i < key->count ? entry_at(key, i) : NULL;
 }
 
 void weir_keys_later(struct weir_keys *self, struct weir_key *key)
@@ -373,11 +462,6 @@ void weir_keys_later(struct weir_keys *self, struct weir_key *key)
     WEIR_ASSERT(key->wants == WEIR_KEY_HUNGRY);
     DL_DELETE(self->hungry, key);
     DL_APPEND(self->hungry, key);
-}
-
-const struct weir_key_entry *weir_key_front(const struct weir_key *key)
-{
-    return key->count ? entry_at(key, 0) : NULL;
 }
 
 bool weir_keys_at(const struct weir_keys *self, uint64_t hash, uint64_t sequence,
@@ -400,52 +484,110 @@ bool weir_keys_at(const struct weir_keys *self, uint64_t hash, uint64_t sequence
     return true;
 }
 
-bool weir_keys_may_go(const struct weir_keys *self, uint64_t hash, uint64_t sequence,
-                      uint64_t delivery)
+/* ---- unlisted messages ---- */
+
+static void lower(uint64_t *mark, uint64_t sequence)
+{
+    if (*mark == 0 || sequence < *mark)
+        *mark = sequence;
+}
+
+/* Mark the key: this message, which is not in its queue (any more), waits. */
+static void unlist(struct weir_keys *self, struct weir_key_slot *slot, uint64_t sequence)
+{
+    const bool left = sequence < self->rescan_at;
+    self->unlisted++;
+    self->waiting++;
+    lower(&self->rescan_from, sequence);
+    if (left) {
+        self->left++;
+        lower(&self->left_from, sequence);
+    }
+    if (is_small(slot) && sequence > small_sequence(slot)) {
+        slot->content |= SMALL_UNLISTED | (left ? SMALL_LEFT : 0);
+        return;
+    }
+    /* It lies ahead of what is known, which only a struct can say. After a restart there are such,
+     * at most one struct a key. */
+    struct weir_key *key = key_get(self, slot->hash);
+    lower(&key->unlisted_from, sequence);
+    key->left = key->left || left;
+    key->delivery = 0;
+    review(self, key);
+}
+
+void weir_keys_wait(struct weir_keys *self, uint64_t hash, uint64_t sequence)
+{
+    struct weir_key_slot *slot = slot_find(self, hash);
+    if (!slot || (self->listed < WEIR_PARKED_MAX && weir_keys_may_wait(self, hash) &&
+                  !unlisted_ahead(self, slot, sequence))) {
+        weir_keys_set(self, hash, sequence, WEIR_KEY_LISTED, 0);
+        return;
+    }
+    if (!is_small(slot)) {
+        entry_remove(self, key_of(slot), sequence);
+    } else if (small_sequence(slot) == sequence) {
+        slot_empty(self, slot, true, slot->content & SMALL_LEFT);
+    }
+    unlist(self, slot, sequence);
+}
+
+bool weir_keys_starving(const struct weir_keys *self)
+{
+    return self->starving || self->empty;
+}
+
+bool weir_keys_unlisted(const struct weir_keys *self, uint64_t hash, uint64_t sequence)
 {
     const struct weir_key_slot *slot = slot_find(self, hash);
-    if (!slot)
-        return false;
-    if (is_small(slot))
-        return small_sequence(slot) == sequence;
-    const struct weir_key *key = key_of(slot);
-    if (key->count == 0)
-        return false;
-    if (entry_at(key, 0)->sequence == sequence)
-        return true;
-    return delivery && key->delivery == delivery && key->taken < key->count &&
-           entry_at(key, key->taken)->sequence == sequence;
+    return slot && unlisted_from(slot) && !weir_keys_at(self, hash, sequence, NULL);
 }
 
-void weir_keys_found(struct weir_keys *self, struct weir_key *key, uint64_t sequence, bool ended)
+void weir_keys_found(struct weir_keys *self, uint64_t hash, uint64_t sequence)
 {
-    WEIR_ASSERT(key->unlisted > 0);
-    key->unlisted--;
-    key->rescan_from = sequence + 1;
+    self->unlisted--;
     self->waiting--;
-    if (ended)
-        review(self, key);
+    self->left -= sequence < self->rescan_at;
+    struct weir_key *key = weir_keys_find(self, hash);
+    if (!key || key->left || key->unlisted_from > sequence)
+        return;
+    key->unlisted_from = sequence + 1;
+    review(self, key);
 }
 
-uint64_t weir_keys_rescan_from(const struct weir_keys *self)
+void weir_keys_rescan(struct weir_keys *self)
 {
-    uint64_t from = UINT64_MAX;
-    const struct weir_key *key;
-    DL_FOREACH (self->starving, key)
-        if (key->rescan_from < from)
-            from = key->rescan_from;
-    return from;
+    self->rescan_at = self->rescan_from;
+    self->left = self->left_from = 0;
 }
 
-void weir_keys_rescanned(struct weir_keys *self, uint64_t from, uint64_t rescan)
+void weir_keys_rescanned(struct weir_keys *self)
 {
+    self->waiting -= self->unlisted - self->left;
+    self->unlisted = self->left;
+    self->rescan_from = self->left_from;
+    self->rescan_at = 0;
+    for (uint32_t i = 0; i < self->slot_count; i++) {
+        struct weir_key_slot *slot = &self->slots[i];
+        const bool left = slot->content && is_left(slot);
+        if (slot->content == 0)
+            continue;
+        if (is_small(slot)) {
+            slot->content &= ~(uint64_t)(SMALL_UNLISTED | SMALL_LEFT);
+            slot->content |= left ? SMALL_UNLISTED : 0;
+        } else {
+            key_of(slot)->unlisted_from = left ? key_of(slot)->unlisted_from : 0;
+            key_of(slot)->left = false;
+        }
+    }
+    /* What moves up into a place that was looked at has been looked at, too. */
+    for (uint32_t i = 0; i < self->slot_count && self->empty; i++)
+        while (self->slots[i].content == SMALL) {
+            slot_erase(self, i);
+            self->empty--;
+        }
+    shrink(self);
     struct weir_key *key, *next;
     DL_FOREACH_SAFE(self->starving, key, next)
-    {
-        if (key->rescan_from < from || key->stuck == rescan)
-            continue;
-        self->waiting -= key->unlisted;
-        key->unlisted = 0;
-        review(self, key);
-    }
+    review(self, key);
 }

@@ -125,7 +125,7 @@ static void row_leaves(struct weir_ventilator *v, struct weir_group *group,
         weir_handout_order_leased(v, group, row, batch);
 }
 
-static void set_timer(struct weir_ventilator *v, struct weir_group *group, int64_t at_ns)
+void weir_handout_at(struct weir_ventilator *v, struct weir_group *group, int64_t at_ns)
 {
     if (group->timer.index == 0 || group->timer.at > at_ns)
         weir_heap_set(&v->group_timers, &group->timer, at_ns);
@@ -138,14 +138,14 @@ static bool offered(struct weir_ventilator *v, struct weir_group *group, bool al
 {
     if (weir_dispatch_offer(v->dispatch, group->row.policy.name, alone, &v->now, offer))
         return true;
-    set_timer(v, group, v->now.mono_ns + WEIR_WAITING_AGAIN_MS * WEIR_NS_PER_MS);
+    weir_handout_at(v, group, v->now.mono_ns + WEIR_WAITING_AGAIN_MS * WEIR_NS_PER_MS);
     return false;
 }
 
 static enum handed stuck(struct weir_ventilator *v, struct weir_group *group)
 {
     /* There was room, but too little for the next message: acks will make more. */
-    set_timer(v, group, v->now.mono_ns + WEIR_STUCK_RETRY_MS * WEIR_NS_PER_MS);
+    weir_handout_at(v, group, v->now.mono_ns + WEIR_STUCK_RETRY_MS * WEIR_NS_PER_MS);
     return HANDED_NO_ROOM;
 }
 
@@ -374,7 +374,7 @@ static bool log_has(struct weir_ventilator *v, struct weir_group *group)
     uint32_t run;
     if (weir_group_final(group))
         clear_claimed(v, group);
-    if (group->returned.count || group->cleared.count || weir_handout_order_has(group))
+    if (group->returned.count || group->cleared.count || weir_handout_order_has(v, group))
         return true;
     switch (weir_handout_peek(v, group, &batch, &run)) {
     case WEIR_PEEK_LATER:
@@ -448,7 +448,7 @@ void weir_handout(struct weir_ventilator *v, struct weir_group *group)
     bool more = true;
     while (more && sent < WEIR_TURN_DELIVERIES_MAX) {
         if (weir_group_rate_room(group, v->now.mono_ns) == 0) {
-            set_timer(v, group, weir_group_rate_next(group));
+            weir_handout_at(v, group, weir_group_rate_next(group));
             break;
         }
         more = hand_one(v, group);
@@ -462,5 +462,5 @@ void weir_handout(struct weir_ventilator *v, struct weir_group *group)
         weir_flush_group(v, group);
     const int64_t due_ms = weir_deferred_look(v, group);
     if (due_ms != WEIR_TIME_NEVER)
-        set_timer(v, group, weir_ventilator_mono_of(v, due_ms));
+        weir_handout_at(v, group, weir_ventilator_mono_of(v, due_ms));
 }

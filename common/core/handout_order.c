@@ -1,17 +1,27 @@
 /* Handing out with `order: key`: first the keys whose front may go, then what was not listed for
- * want of room, then the log from `next` on. A message goes when nothing unfinished of its key is
- * ahead of it, or all that is goes out in the same delivery. */
+ * want of room (group_keys.h), then the log from `next` on. A message goes when nothing unfinished
+ * of its key is ahead of it, or all that is goes out in the same delivery. */
 #include <core/ventilator.h>
 #include <utlist.h>
 
-#define RESCAN_FOLLOW                                                                              \
-    8192u /* looked at beyond the last key that starved, for those that follow                     \
-           */
-
-bool weir_handout_order_has(const struct weir_group *group)
+/* A rescan looks at everything from the lowest message that may be unlisted up to `next`, and may
+ * find one. So it rests afterwards, in proportion to what it looked at: however rarely a key that
+ * cannot be listed becomes free, looking for it takes a small part of the time, and those that
+ * become free meanwhile share the next rescan. */
+static bool rescan_due(struct weir_ventilator *v, struct weir_group *group)
 {
-    return weir_group_ordered(group) &&
-           (group->keys.hungry || group->keys.starving || group->rescan_at);
+    if (group->keys.rescan_at || !weir_keys_starving(&group->keys))
+        return group->keys.rescan_at;
+    if (v->now.mono_ns >= group->rescan_ns)
+        return true;
+    weir_handout_at(v, group, group->rescan_ns);
+    return false;
+}
+
+bool weir_handout_order_has(struct weir_ventilator *v, struct weir_group *group)
+{
+    const bool due = rescan_due(v, group);
+    return due || group->keys.hungry;
 }
 
 bool weir_handout_order_row(struct weir_ventilator *v, struct weir_group *group,
@@ -130,7 +140,7 @@ static bool take_hungry(struct weir_ventilator *v, struct weir_group *group)
     for (uint32_t looks = 0; keys->hungry && looks < WEIR_TURN_SCAN_MAX; looks++) {
         struct weir_key *key = keys->hungry;
         const uint64_t hash = key->hash;
-        const struct weir_key_entry front = *weir_key_front(key);
+        const struct weir_key_entry front = *weir_key_entry(key, 0);
         enum took took = TOOK_WAITING;
         if (key == first_waiting)
             return true; /* all that are left wait */
@@ -158,35 +168,35 @@ static bool take_hungry(struct weir_ventilator *v, struct weir_group *group)
 
 /* ---- unlisted ones ---- */
 
-enum scan { SCAN_NEXT, SCAN_FULL };
+enum scan {
+    SCAN_NEXT,
+    SCAN_READ, /* it has to be read first */
+    SCAN_FULL, /* the delivery takes no more */
+};
 
+/* The message at `rescan_at`. */
 static enum scan scan_one(struct weir_ventilator *v, struct weir_group *group,
-                          struct weir_stream_batch *batch, uint64_t sequence)
+                          struct weir_stream_batch *batch)
 {
     struct weir_keys *keys = &group->keys;
-    const uint64_t hash = weir_stream_batch_key(batch, sequence);
-    struct weir_key *key = hash ? weir_keys_find(keys, hash) : NULL;
-    /* A key whose first one lies below where this rescan began has to wait for another. */
-    if (!key || key->unlisted == 0 || sequence < key->rescan_from ||
-        key->rescan_from < group->rescan_from || key->stuck == group->rescan_number ||
-        weir_settled_has(&group->settled, sequence))
-        return SCAN_NEXT;
-    const bool free =
-        key->count == 0 || (key->delivery == v->delivery.number && key->taken == key->count);
-    if (free && weir_handout_expired(v, &batch->header, batch->record.time_ms)) {
-        weir_keys_found(keys, key, sequence, true);
+    const uint64_t sequence = keys->rescan_at;
+    const uint64_t key = weir_stream_batch_key(batch, sequence);
+    if (key == 0 || !weir_keys_unlisted(keys, key, sequence)) {
+        keys->rescan_at++;
+    } else if (!weir_keys_free(keys, key, sequence, v->delivery.number)) {
+        weir_keys_found(keys, key, sequence);
+        keys->rescan_at++;
+        weir_keys_wait(keys, key, sequence);
+    } else if (weir_handout_expired(v, &batch->header, batch->record.time_ms)) {
+        weir_keys_found(keys, key, sequence);
+        keys->rescan_at++;
         weir_outcome_die_unsent(v, group, sequence, batch->record.time_ms, WEIR_REASON_EXPIRED);
-    } else if (free) {
+    } else {
         if (weir_delivery_add(v, batch, sequence, 1, false) == 0)
             return SCAN_FULL;
-        weir_keys_found(keys, key, sequence, false);
-        weir_keys_set(keys, hash, sequence, WEIR_KEY_LEASED, v->delivery.number);
-    } else if (keys->listed < WEIR_PARKED_MAX) {
-        weir_keys_found(keys, key, sequence, false);
-        weir_keys_set(keys, hash, sequence, WEIR_KEY_LISTED, 0);
-    } else {
-        key->stuck = group->rescan_number;
-        key->rescan_from = sequence;
+        weir_keys_set(keys, key, sequence, WEIR_KEY_LEASED, v->delivery.number);
+        weir_keys_found(keys, key, sequence);
+        keys->rescan_at++;
     }
     return SCAN_NEXT;
 }
@@ -194,61 +204,83 @@ static enum scan scan_one(struct weir_ventilator *v, struct weir_group *group,
 /* Nothing for this group up to there: damage (`hole`), or its topics are others now. */
 static void pass_over(struct weir_group *group, uint64_t to, bool hole)
 {
+    uint64_t *at = &group->keys.rescan_at;
     if (to > group->row.next)
         to = group->row.next;
     if (hole)
-        weir_group_lose(group, group->rescan_at, to);
+        weir_group_lose(group, *at, to);
     else
-        weir_group_settle(group, group->rescan_at, to - group->rescan_at);
-    group->rescan_at = to;
+        weir_group_settle(group, *at, to - *at);
+    *at = to;
 }
 
-/* Go through the log for what was not listed. False: the delivery takes no more. */
+/* The next step of a rescan: a message, or a stretch that is passed over. */
+static enum scan scan_next(struct weir_ventilator *v, struct weir_group *group)
+{
+    struct weir_stream_batch *batch;
+    const uint64_t at = group->keys.rescan_at;
+    if (weir_settled_has(&group->settled, at)) { /* no need to read it */
+        bool settled;
+        group->keys.rescan_at += weir_settled_run(&group->settled, at, group->row.next, &settled);
+        return SCAN_NEXT;
+    }
+    const enum weir_stream_found found = weir_stream_find(&v->stream, at, &batch);
+    if (found == WEIR_STREAM_UNKNOWN) {
+        weir_stream_want(&v->stream, at, WEIR_READ_BYTES);
+        group->reading = true;
+        return SCAN_READ;
+    }
+    if (found == WEIR_STREAM_END)
+        pass_over(group, group->row.next, true);
+    else if (batch->record.first > at)
+        pass_over(group, batch->record.first, true);
+    else if (!weir_group_matches(group, &batch->header))
+        pass_over(group, weir_stream_batch_end(batch), false);
+    else
+        return scan_one(v, group, batch);
+    return SCAN_NEXT;
+}
+
+/* Go through the log for what is unlisted. False: the delivery takes no more. */
 static bool rescan(struct weir_ventilator *v, struct weir_group *group)
 {
     struct weir_keys *keys = &group->keys;
-    if (group->rescan_at == 0 && keys->starving) {
-        group->rescan_at = group->rescan_from = weir_keys_rescan_from(keys);
-        group->rescan_number++;
+    if (!rescan_due(v, group))
+        return true;
+    if (keys->rescan_at == 0) {
+        weir_keys_rescan(keys);
+        group->rescan_looks = 0;
     }
-    uint32_t looks = 0, beyond = 0;
-    while (group->rescan_at && looks < WEIR_TURN_SCAN_MAX) {
-        struct weir_stream_batch *batch;
-        const uint64_t at = group->rescan_at;
-        if (at >= group->row.next) {
-            weir_keys_rescanned(keys, group->rescan_from, group->rescan_number);
-            group->rescan_at = 0;
-            break;
-        }
-        if (!keys->starving && beyond > RESCAN_FOLLOW) {
-            group->rescan_at = 0;
-            break;
-        }
-        const enum weir_stream_found found = weir_stream_find(&v->stream, at, &batch);
-        if (found == WEIR_STREAM_UNKNOWN) {
-            weir_stream_want(&v->stream, at, WEIR_READ_BYTES);
-            group->reading = true;
+    enum scan scan = SCAN_NEXT;
+    for (uint32_t i = 0; i < WEIR_TURN_SCAN_MAX && scan == SCAN_NEXT; i++) {
+        if (keys->rescan_at >= group->row.next) {
+            group->rescan_ns =
+                v->now.mono_ns +
+                WEIR_RESCAN_REST_NS * (int64_t)(group->rescan_looks + keys->slot_count / 8);
+            weir_keys_rescanned(keys);
             return true;
         }
-        looks++;
-        beyond += !keys->starving;
-        if (found == WEIR_STREAM_END)
-            pass_over(group, group->row.next, true);
-        else if (batch->record.first > at)
-            pass_over(group, batch->record.first, true);
-        else if (!weir_group_matches(group, &batch->header))
-            pass_over(group, weir_stream_batch_end(batch), false);
-        else if (scan_one(v, group, batch, at) == SCAN_FULL)
-            return false;
-        else
-            group->rescan_at++;
+        group->rescan_looks++;
+        scan = scan_next(v, group);
     }
-    if (group->rescan_at || keys->starving)
+    if (scan == SCAN_NEXT)
         weir_ventilator_stir(v, group);
-    return true;
+    return scan != SCAN_FULL;
 }
 
 /* ---- the log ---- */
+
+/* A key that is not known would be another, and nothing of it may go out without its being known.
+ */
+static void warn_full(struct weir_ventilator *v, struct weir_group *group)
+{
+    if (!group->keys_full)
+        weir_ventilator_log(v, WEIR_LOG_WARNING,
+                            "group %s has unfinished messages of %u keys, as many as can be kept; "
+                            "it hands out no other key until one of them is done with",
+                            group->row.policy.name, group->keys.count);
+    group->keys_full = true;
+}
 
 /* What lies at `next`. False: no more now. */
 static bool take_one(struct weir_ventilator *v, struct weir_group *group,
@@ -257,9 +289,11 @@ static bool take_one(struct weir_ventilator *v, struct weir_group *group,
     struct weir_keys *keys = &group->keys;
     const uint64_t sequence = group->row.next;
     const uint64_t key = weir_stream_batch_key(batch, sequence);
-    if (key && !weir_keys_free(keys, key, v->delivery.number)) {
-        if (!weir_keys_has(keys, key) || !weir_keys_may_wait(keys, key))
-            return false; /* no room for it, or behind it: `next` stays until a key is done with */
+    if (key && !weir_keys_free(keys, key, sequence, v->delivery.number)) {
+        if (!weir_keys_has(keys, key)) {
+            warn_full(v, group);
+            return false;
+        }
         weir_keys_wait(keys, key, sequence);
     } else {
         if (weir_delivery_add(v, batch, sequence, 1, false) == 0)
@@ -293,6 +327,7 @@ static void take_next(struct weir_ventilator *v, struct weir_group *group)
 
 void weir_handout_order_fill(struct weir_ventilator *v, struct weir_group *group)
 {
+    group->keys_full = group->keys_full && group->keys.count > WEIR_BLOCKED_KEYS_MAX / 8 * 7;
     if (take_hungry(v, group) && rescan(v, group))
         take_next(v, group);
 }

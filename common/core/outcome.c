@@ -218,7 +218,7 @@ static bool give_back(struct weir_ventilator *v, struct weir_lease *lease,
         return false;
     const uint64_t key = weir_lease_key(slice, index);
     if (key)
-        weir_keys_set(&group->keys, key, sequence, WEIR_KEY_LISTED, 0);
+        weir_keys_wait(&group->keys, key, sequence);
     else if (group->returned.count < WEIR_RETURNED_RANGES_MAX)
         weir_rangeset_add(&group->returned, sequence, sequence);
     else

@@ -248,6 +248,9 @@ uint64_t weir_delivery_send(struct weir_ventilator *v, bool alone);
 /* Everything this group can do now, as far as one turn goes. */
 void weir_handout(struct weir_ventilator *v, struct weir_group *group);
 
+/* Come again then, at the latest. */
+void weir_handout_at(struct weir_ventilator *v, struct weir_group *group, int64_t at_ns);
+
 enum weir_peek {
     WEIR_PEEK_MESSAGES, /* at `next` there are messages for the group */
     WEIR_PEEK_END,      /* there is nothing */
@@ -261,7 +264,7 @@ enum weir_peek weir_handout_peek(struct weir_ventilator *v, struct weir_group *g
 bool weir_handout_expired(const struct weir_ventilator *v, const struct weir_batch_header *header,
                           int64_t time_ms);
 /* Whether a group with order: key has anything that may go, besides what is at `next`. */
-bool weir_handout_order_has(const struct weir_group *group);
+bool weir_handout_order_has(struct weir_ventilator *v, struct weir_group *group);
 /* Fill the delivery. */
 void weir_handout_order_fill(struct weir_ventilator *v, struct weir_group *group);
 /* May this row, which is due, go now? If not, it is noted as parked, and not to be kept here. */

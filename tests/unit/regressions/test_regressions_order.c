@@ -1,9 +1,11 @@
 /* Bugs of the order of keys, each with its number. */
+#include <core/group_keys.h>
 #include <stage.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -80,11 +82,108 @@ static void a_row_on_its_way_from_the_state_is_counted(void **state)
     stage_destroy(&s);
 }
 
+/* 3: many keys had one message out, and so many of them another behind it that no more could be
+ * listed. At the first one beyond the whole group stood still, though its workers had room, and
+ * other keys had work. */
+#define LISTED WEIR_LARGE_KEYS_MAX
+#define KEYS (LISTED + 1000u)
+#define DELIVERIES_MAX 64u
+
+static void put_each_key(struct stage *s)
+{
+    static char names[KEYS][8];
+    static const char *keys[KEYS];
+    for (uint32_t i = 0; i < KEYS; i++) {
+        snprintf(names[i], sizeof names[i], "k%u", (unsigned)i);
+        keys[i] = names[i];
+    }
+    const uint32_t half = KEYS / 2;
+    stage_put(s, &(struct stage_batch){.prefix = "m", .count = half, .keys = keys});
+    const struct stage_batch rest = {.prefix = "m", .count = KEYS - half, .keys = &keys[half]};
+    assert_int_equal(stage_put(s, &rest).verb, WEIR_VERB_OK);
+}
+
+static void keys_that_cannot_be_listed_stop_nobody(void **state)
+{
+    (void)state;
+    static struct got out[DELIVERIES_MAX];
+    static const char *const free_key[] = {"free"};
+    struct weir_group_policy policy = stage_policy("g");
+    policy.order = WEIR_ORDER_KEY;
+    struct stage *s = stage_new(&policy, 1, 0);
+    stage_worker(s, W, WORKER);
+    put_each_key(s);
+    uint32_t deliveries = 0;
+    uint64_t taken = 0, credit = 0;
+    while (taken < KEYS) { /* all of them go out, and are not answered */
+        stage_credit(s, W, "g", credit += 4096);
+        for (const struct got *got = stage_next(s); got; got = stage_next(s)) {
+            assert_int_equal(got->sequence, ++taken);
+            if (deliveries == 0 || out[deliveries - 1].delivery != got->delivery)
+                out[deliveries++] = *got;
+        }
+        s->got_count = s->got_seen = 0;
+    }
+    put_each_key(s);
+    assert_null(stage_next(s));
+    assert_int_equal(stage_stat(s, "g", "waiting"), KEYS);
+    stage_put(s, &(struct stage_batch){.prefix = "free", .count = 1, .keys = free_key});
+    stage_credit(s, W, "g", credit += 4096);
+    stage_ack(s, stage_expect(s, "free0"), WEIR_DONE, NULL);
+    assert_null(stage_next(s));
+
+    /* What was not listed is not forgotten, and comes in its turn. */
+    const struct got last = out[deliveries - 1];
+    assert_true(last.sequence <= LISTED + 1);
+    stage_ack_range(s, &last, (uint32_t)(KEYS - last.sequence + 1), WEIR_DONE, -1);
+    stage_credit(s, W, "g", credit += 8192);
+    stage_alive(s, W, WORKER, 200);
+    uint64_t next = KEYS + last.sequence;
+    for (const struct got *got = stage_next(s); got; got = stage_next(s)) {
+        assert_int_equal(got->sequence, next++);
+        assert_int_equal(got->attempt, 1);
+    }
+    assert_int_equal(next, KEYS + KEYS + 1);
+    assert_int_equal(stage_stat(s, "g", "waiting"), last.sequence - 1);
+    stage_destroy(&s);
+}
+
+/* 4: a key had more behind it than was listed when a full backlog was copied out of the log. What
+ * lay at `next` was parked in the state, and counted as the key's front once what was out was done:
+ * it went ahead of those that were not listed. */
+static void what_is_parked_waits_for_what_is_not_listed(void **state)
+{
+    (void)state;
+    struct weir_keys keys = {0};
+    weir_keys_set(&keys, 1, 10, WEIR_KEY_LEASED, 0);
+    keys.listed = WEIR_PARKED_MAX;
+    weir_keys_wait(&keys, 1, 11);
+    weir_keys_set(&keys, 1, 12, WEIR_KEY_PARKED, 0);
+    keys.listed = 0;
+    weir_keys_drop(&keys, 1, 10);
+    assert_null(keys.hungry);
+    assert_false(weir_keys_may_go(&keys, 1, 12, 0));
+    weir_keys_rescan(&keys);
+    assert_int_equal(keys.rescan_at, 11);
+    assert_true(weir_keys_unlisted(&keys, 1, 11));
+    assert_true(weir_keys_free(&keys, 1, 11, 2));
+    weir_keys_set(&keys, 1, 11, WEIR_KEY_LEASED, 2);
+    weir_keys_found(&keys, 1, 11);
+    keys.rescan_at = 13;
+    weir_keys_rescanned(&keys);
+    assert_null(keys.hungry);
+    weir_keys_drop(&keys, 1, 11);
+    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 12);
+    weir_keys_fini(&keys);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_row_waits_for_what_the_log_hides),
         cmocka_unit_test(a_row_on_its_way_from_the_state_is_counted),
+        cmocka_unit_test(keys_that_cannot_be_listed_stop_nobody),
+        cmocka_unit_test(what_is_parked_waits_for_what_is_not_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

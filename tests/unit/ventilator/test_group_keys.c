@@ -11,17 +11,17 @@ static void test_first_goes_others_wait(void **state)
 {
     (void)state;
     struct weir_keys keys = {0};
-    assert_true(weir_keys_free(&keys, 5, 1));
+    assert_true(weir_keys_free(&keys, 5, 100, 1));
     weir_keys_set(&keys, 5, 100, WEIR_KEY_LEASED, 1);
-    assert_true(weir_keys_free(&keys, 5, 1)); /* in the same delivery */
-    assert_false(weir_keys_free(&keys, 5, 2));
+    assert_true(weir_keys_free(&keys, 5, 101, 1)); /* in the same delivery */
+    assert_false(weir_keys_free(&keys, 5, 101, 2));
     weir_keys_wait(&keys, 5, 101);
-    assert_false(weir_keys_free(&keys, 5, 1)); /* something lies between now */
+    assert_false(weir_keys_free(&keys, 5, 102, 1)); /* something lies between now */
     assert_int_equal(keys.waiting, 1);
     assert_null(keys.hungry);
     weir_keys_drop(&keys, 5, 100);
     assert_non_null(keys.hungry);
-    assert_int_equal(weir_key_front(keys.hungry)->sequence, 101);
+    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 101);
     weir_keys_set(&keys, 5, 101, WEIR_KEY_LEASED, 2);
     assert_null(keys.hungry);
     weir_keys_drop(&keys, 5, 101);
@@ -41,14 +41,29 @@ static void test_a_retry_goes_back_to_its_place(void **state)
     assert_null(keys.hungry);
     assert_true(weir_keys_may_go(&keys, 9, 1, 0));
     assert_false(weir_keys_may_go(&keys, 9, 2, 7));
-    assert_false(weir_keys_free(&keys, 9, 7));
+    assert_false(weir_keys_free(&keys, 9, 4, 7));
     weir_keys_drop(&keys, 9, 1);
-    assert_int_equal(weir_key_front(keys.hungry)->sequence, 2);
-    assert_int_equal(weir_key_front(keys.hungry)->place, WEIR_KEY_LISTED);
+    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 2);
+    assert_int_equal(weir_key_entry(keys.hungry, 0)->place, WEIR_KEY_LISTED);
     weir_keys_drop(&keys, 9, 2);
-    assert_int_equal(weir_key_front(keys.hungry)->place, WEIR_KEY_PARKED);
+    assert_int_equal(weir_key_entry(keys.hungry, 0)->place, WEIR_KEY_PARKED);
     assert_int_equal(keys.waiting, 1);
     weir_keys_fini(&keys);
+}
+
+/* What a rescan does with a message, all of which are its own: leased in this delivery, or not. */
+static bool meet(struct weir_keys *keys, uint64_t hash, uint64_t sequence, uint64_t delivery)
+{
+    assert_true(weir_keys_unlisted(keys, hash, sequence));
+    keys->rescan_at = sequence;
+    const bool free = weir_keys_free(keys, hash, sequence, delivery);
+    if (free)
+        weir_keys_set(keys, hash, sequence, WEIR_KEY_LEASED, delivery);
+    weir_keys_found(keys, hash, sequence);
+    keys->rescan_at++;
+    if (!free)
+        weir_keys_wait(keys, hash, sequence);
+    return free;
 }
 
 static void test_what_is_not_listed_is_found_again(void **state)
@@ -62,21 +77,154 @@ static void test_what_is_not_listed_is_found_again(void **state)
     assert_int_equal(keys.waiting, 3);
     keys.listed = 0;
     weir_keys_wait(&keys, 1, 5); /* there would be room, but not its turn */
-    struct weir_key *key = weir_keys_find(&keys, 1);
-    assert_int_equal(key->unlisted, 4);
-    assert_int_equal(weir_keys_rescan_from(&keys), UINT64_MAX);
+    assert_int_equal(keys.unlisted, 4);
+    assert_int_equal(keys.rescan_from, 2);
+    assert_false(weir_keys_free(&keys, 1, 6, 1));
+    assert_false(weir_keys_starving(&keys));
     weir_keys_drop(&keys, 1, 1);
-    assert_int_equal(weir_keys_rescan_from(&keys), 2);
-    weir_keys_found(&keys, key, 2, false);
-    weir_keys_set(&keys, 1, 2, WEIR_KEY_LEASED, 2);
-    assert_null(keys.starving);
-    assert_int_equal(key->rescan_from, 3);
+    assert_true(weir_keys_starving(&keys));
+    assert_false(weir_keys_free(&keys, 1, 6, 2));
+
+    weir_keys_rescan(&keys);
+    assert_int_equal(keys.rescan_at, 2);
+    assert_true(meet(&keys, 1, 2, 2));
+    assert_false(weir_keys_starving(&keys));
+    assert_true(meet(&keys, 1, 3, 2)); /* follows into the same delivery */
+    keys.listed = WEIR_PARKED_MAX;
+    assert_false(meet(&keys, 1, 4, 3));
     weir_keys_drop(&keys, 1, 2);
-    assert_int_equal(weir_keys_rescan_from(&keys), 3);
-    /* The log has no more of them: the account is closed. */
-    weir_keys_rescanned(&keys, 3, 1);
+    weir_keys_drop(&keys, 1, 3);
+    assert_int_equal(keys.left, 1);
+    assert_false(meet(&keys, 1, 5, 3)); /* 4 is ahead of it now, though nothing is out */
+    assert_int_equal(keys.unlisted, 2);
+    weir_keys_rescanned(&keys);
+    assert_int_equal(keys.rescan_from, 4);
+    assert_int_equal(keys.unlisted, 2);
+    assert_true(weir_keys_starving(&keys));
+
+    keys.listed = 0;
+    weir_keys_rescan(&keys);
+    assert_true(meet(&keys, 1, 4, 4));
+    assert_false(meet(&keys, 1, 5, 5)); /* into the list this time */
+    weir_keys_rescanned(&keys);
+    assert_int_equal(keys.unlisted, 0);
+    assert_int_equal(keys.waiting, 1);
+    assert_false(weir_keys_free(&keys, 1, 6, 5));
+    weir_keys_drop(&keys, 1, 4);
+    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 5);
+    weir_keys_drop(&keys, 1, 5);
     assert_int_equal(keys.count, 0);
     assert_int_equal(keys.waiting, 0);
+    weir_keys_fini(&keys);
+}
+
+static void test_a_slot_remembers_that_some_are_not_listed(void **state)
+{
+    (void)state;
+    struct weir_keys keys = {0};
+    for (uint64_t hash = 1; hash <= 1000; hash++)
+        weir_keys_set(&keys, hash, hash, WEIR_KEY_DEFERRED, 0);
+    keys.large = WEIR_LARGE_KEYS_MAX; /* no room for another struct */
+    for (uint64_t hash = 1; hash <= 1000; hash++)
+        weir_keys_wait(&keys, hash, 1000 + hash);
+    assert_int_equal(keys.large, WEIR_LARGE_KEYS_MAX);
+    assert_int_equal(keys.unlisted, 1000);
+    assert_true(weir_keys_may_go(&keys, 7, 7, 0));
+    assert_false(weir_keys_starving(&keys));
+    for (uint64_t hash = 1; hash <= 1000; hash += 2)
+        weir_keys_drop(&keys, hash, hash);
+    assert_int_equal(keys.count, 1000);
+    assert_int_equal(keys.empty, 500);
+    assert_false(weir_keys_free(&keys, 7, 2007, 0));
+
+    /* Of those that are free every other one is taken, the rest is not there (damage). */
+    weir_keys_rescan(&keys);
+    assert_int_equal(keys.rescan_at, 1001);
+    for (uint64_t hash = 1; hash <= 1000; hash++)
+        if (hash % 2 == 0)
+            assert_false(meet(&keys, hash, 1000 + hash, 9));
+        else if (hash % 4 == 1)
+            assert_true(meet(&keys, hash, 1000 + hash, 9));
+    keys.rescan_at = 3000;
+    weir_keys_rescanned(&keys);
+    assert_int_equal(keys.rescan_from, 1002);
+    assert_int_equal(keys.unlisted, 500);
+    assert_int_equal(keys.waiting, 500);
+    assert_int_equal(keys.empty, 0);
+    assert_int_equal(keys.count, 750);
+    assert_int_equal(keys.large, WEIR_LARGE_KEYS_MAX + 250);
+    for (uint64_t hash = 1; hash <= 1000; hash++) {
+        assert_int_equal(weir_keys_has(&keys, hash), hash % 4 != 3);
+        assert_int_equal(weir_keys_unlisted(&keys, hash, 1000 + hash), hash % 2 == 0);
+        assert_int_equal(weir_keys_at(&keys, hash, 1000 + hash, NULL), hash % 4 == 1);
+        assert_int_equal(weir_keys_free(&keys, hash, 4000, 10), hash % 4 == 3);
+    }
+    keys.large = 250;
+    weir_keys_fini(&keys);
+}
+
+/* After a restart a row may be known whose key has others ahead of it in the log. */
+static void test_one_that_is_not_listed_holds_up_a_known_one(void **state)
+{
+    (void)state;
+    struct weir_keys keys = {0};
+    weir_keys_set(&keys, 3, 10, WEIR_KEY_DEFERRED, 0);
+    keys.listed = WEIR_PARKED_MAX;
+    assert_true(weir_keys_free(&keys, 3, 5, 1)); /* it is the first */
+    weir_keys_set(&keys, 3, 5, WEIR_KEY_LEASED, 1);
+    assert_true(weir_keys_free(&keys, 3, 6, 1));
+    assert_false(weir_keys_free(&keys, 3, 6, 2));
+    weir_keys_wait(&keys, 3, 6);
+    weir_keys_drop(&keys, 3, 5);
+    assert_false(weir_keys_may_go(&keys, 3, 10, 0)); /* 6 is ahead */
+    assert_true(weir_keys_starving(&keys));
+    assert_null(keys.hungry);
+    weir_keys_set(&keys, 3, 10, WEIR_KEY_PARKED, 0);
+    assert_null(keys.hungry);
+    weir_keys_rescan(&keys);
+    assert_true(meet(&keys, 3, 6, 3));
+    weir_keys_rescanned(&keys);
+    assert_false(weir_keys_may_go(&keys, 3, 10, 0));
+    weir_keys_drop(&keys, 3, 6);
+    assert_true(weir_keys_may_go(&keys, 3, 10, 0));
+    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 10);
+    weir_keys_drop(&keys, 3, 10);
+    assert_int_equal(keys.count, 0);
+    assert_int_equal(keys.waiting, 0);
+    keys.listed = 0;
+    weir_keys_fini(&keys);
+}
+
+static void test_what_comes_back_finds_no_room(void **state)
+{
+    (void)state;
+    struct weir_keys keys = {0};
+    weir_keys_set(&keys, 3, 10, WEIR_KEY_LEASED, 1);
+    weir_keys_set(&keys, 3, 11, WEIR_KEY_LEASED, 1);
+    keys.listed = WEIR_PARKED_MAX;
+    weir_keys_wait(&keys, 3, 11);
+    assert_false(weir_keys_free(&keys, 3, 12, 1));
+    weir_keys_wait(&keys, 3, 10);
+    assert_int_equal(keys.large, 0);
+    assert_int_equal(keys.rescan_from, 10);
+    assert_true(weir_keys_starving(&keys));
+    weir_keys_rescan(&keys);
+    assert_true(meet(&keys, 3, 10, 2));
+    assert_true(meet(&keys, 3, 11, 2));
+    weir_keys_wait(&keys, 3, 10); /* and again, behind the rescan */
+    assert_int_equal(keys.left, 1);
+    assert_false(weir_keys_may_go(&keys, 3, 11, 0));
+    weir_keys_rescanned(&keys);
+    assert_int_equal(keys.rescan_from, 10);
+    assert_int_equal(keys.unlisted, 1);
+    weir_keys_rescan(&keys);
+    assert_true(meet(&keys, 3, 10, 3));
+    weir_keys_rescanned(&keys);
+    weir_keys_drop(&keys, 3, 10);
+    weir_keys_drop(&keys, 3, 11);
+    assert_int_equal(keys.count, 0);
+    assert_int_equal(keys.waiting, 0);
+    keys.listed = 0;
     weir_keys_fini(&keys);
 }
 
@@ -135,17 +283,17 @@ static void test_a_key_that_is_merely_out_or_deferred_costs_a_slot(void **state)
     for (uint64_t hash = 1; hash <= 4096; hash++)
         weir_keys_set(&keys, hash, 100 + hash, WEIR_KEY_LEASED, 1);
     assert_int_equal(keys.large, 4096); /* others of them may follow into the same delivery */
-    assert_true(weir_keys_free(&keys, 7, 1));
+    assert_true(weir_keys_free(&keys, 7, 6000, 1));
     weir_keys_set(&keys, 5000, 5100, WEIR_KEY_LEASED, 2);
     assert_int_equal(keys.large, 1);
-    assert_false(weir_keys_free(&keys, 7, 2));
+    assert_false(weir_keys_free(&keys, 7, 6000, 2));
     weir_keys_set(&keys, 7, 107, WEIR_KEY_DEFERRED, 0);
     assert_int_equal(keys.large, 1);
     weir_keys_wait(&keys, 7, 6000);
     assert_int_equal(keys.large, 2);
-    assert_int_equal(weir_key_front(weir_keys_find(&keys, 7))->sequence, 107);
+    assert_int_equal(weir_key_entry(weir_keys_find(&keys, 7), 0)->sequence, 107);
     weir_keys_drop(&keys, 7, 107);
-    assert_int_equal(weir_key_front(keys.hungry)->sequence, 6000);
+    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 6000);
     keys.large = WEIR_LARGE_KEYS_MAX;
     assert_true(weir_keys_may_wait(&keys, 7));
     assert_false(weir_keys_may_wait(&keys, 8));
@@ -159,6 +307,9 @@ int main(void)
         cmocka_unit_test(test_first_goes_others_wait),
         cmocka_unit_test(test_a_retry_goes_back_to_its_place),
         cmocka_unit_test(test_what_is_not_listed_is_found_again),
+        cmocka_unit_test(test_a_slot_remembers_that_some_are_not_listed),
+        cmocka_unit_test(test_one_that_is_not_listed_holds_up_a_known_one),
+        cmocka_unit_test(test_what_comes_back_finds_no_room),
         cmocka_unit_test(test_many_keys_come_and_go),
         cmocka_unit_test(test_a_key_that_is_merely_out_or_deferred_costs_a_slot),
     };
