@@ -255,8 +255,10 @@ struct weir_store_result {
     uint32_t duplicates; /* HOLD: messages that were there already */
     struct weir_row_counts *inherited; /* APPLY: what each INHERIT gave; owned */
     uint32_t inherited_count;
-    /* Any kind: how full the spool is now, and where its oldest segment ends. */
+    /* Any kind: how full the spool is now, how much of that are payloads of rows that came in since
+     * the start, and where its oldest segment ends. */
     uint64_t used_bytes;
+    uint64_t payload_bytes;
     uint64_t oldest_segment_last; /* the last sequence of the oldest segment that takes no more
                                      records; 0: none */
 };

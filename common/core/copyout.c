@@ -17,22 +17,25 @@ void weir_copyout_seen(struct weir_ventilator *v, const struct weir_store_result
     if (result->oldest_segment_last != c->oldest_last)
         c->at_ns = v->now.mono_ns;
     c->oldest_last = result->oldest_segment_last;
+    c->in_state = result->payload_bytes;
 }
 
-static uint64_t payload_bytes(const struct weir_row *row)
+/* Only the state knows what became of a payload: its row may have ended while it was copied, it may
+ * be inherited, or come with a replay. */
+uint64_t weir_copyout_bytes(const struct weir_ventilator *v)
 {
-    return row->header.size + row->index_entry.size + row->body.size;
+    return v->copyout.in_state + v->copyout.on_way;
 }
 
-void weir_copyout_gone(struct weir_ventilator *v, const struct weir_row *row)
+void weir_copyout_arrived(struct weir_ventilator *v, uint64_t bytes)
 {
-    const uint64_t bytes = payload_bytes(row);
-    v->copyout.bytes -= bytes < v->copyout.bytes ? bytes : v->copyout.bytes;
+    v->copyout.on_way -= bytes;
 }
 
 static bool at_limit(struct weir_ventilator *v)
 {
-    if (v->copyout.bytes < WEIR_COPIED_BYTES_MAX) {
+    const uint64_t bytes = weir_copyout_bytes(v);
+    if (bytes < WEIR_COPIED_BYTES_MAX) {
         v->copyout.warned = false;
         return false;
     }
@@ -40,7 +43,7 @@ static bool at_limit(struct weir_ventilator *v)
         weir_ventilator_log(v, WEIR_LOG_WARNING,
                             "unfinished messages hold %llu MiB in the state, which is the limit; "
                             "the log is not freed until some of them are done",
-                            (unsigned long long)(v->copyout.bytes >> 20));
+                            (unsigned long long)(bytes >> 20));
     v->copyout.warned = true;
     return true;
 }
@@ -50,7 +53,9 @@ static void copy(struct weir_ventilator *v, struct weir_row *row, struct weir_st
 {
     row->header = weir_bytes_ref(&batch->record.header);
     weir_stream_batch_cut(batch, row->sequence, 1, &row->index_entry, &row->body);
-    v->copyout.bytes += payload_bytes(row);
+    const uint64_t bytes = row->header.size + row->index_entry.size + row->body.size;
+    v->copyout.on_way += bytes;
+    v->flush.copied += bytes;
 }
 
 /* ---- messages without a row ---- */
@@ -177,8 +182,6 @@ static void copy_row(struct weir_ventilator *v, const struct weir_row *row,
     copied->sequence = row->sequence;
     copied->time_ms = row->time_ms;
     copy(v, copied, batch);
-    if (lease)
-        lease->copied_bytes += payload_bytes(copied);
     if (group)
         weir_deferred_copied(group, copied);
     weir_dying_copied(v, copied);
@@ -278,17 +281,6 @@ static bool groups_past(struct weir_ventilator *v, uint64_t last)
     return past;
 }
 
-/* Nothing unfinished, nothing copied: whatever the account says. */
-static void settle_account(struct weir_ventilator *v)
-{
-    if (v->leases.messages || v->dying.rows || v->delayed.rows)
-        return;
-    for (uint32_t i = 0; i < v->group_count; i++)
-        if (v->groups[i]->deferred.rows || v->groups[i]->keys.waiting)
-            return;
-    v->copyout.bytes = 0;
-}
-
 int64_t weir_copyout_tick(struct weir_ventilator *v)
 {
     struct weir_copyout *c = &v->copyout;
@@ -299,7 +291,6 @@ int64_t weir_copyout_tick(struct weir_ventilator *v)
     if (v->now.mono_ns < c->at_ns)
         return c->at_ns;
     c->at_ns = v->now.mono_ns + WEIR_COPYOUT_MS * WEIR_NS_PER_MS;
-    settle_account(v);
     if (last < v->stream.end && groups_past(v, last)) {
         c->full = false;
         if (v->flush.trim <= last || v->flush.absorbed < last)

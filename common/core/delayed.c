@@ -87,10 +87,8 @@ static void have_due(struct weir_ventilator *v, struct weir_store_result *result
     (void)arg;
     (void)pointer;
     v->delayed.asking = false;
-    for (uint32_t i = 0; i < result->row_count; i++) {
-        weir_copyout_gone(v, &result->rows[i]);
+    for (uint32_t i = 0; i < result->row_count; i++)
         weir_delayed_drop(v, result->rows[i].sequence);
-    }
     if (result->more)
         weir_delayed_tick(v);
 }

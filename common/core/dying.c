@@ -18,7 +18,6 @@ struct weir_dying_letter {
 
 static void confirmed(struct weir_ventilator *v, struct weir_group *group, struct weir_row *row)
 {
-    weir_copyout_gone(v, row);
     group->dying--;
     group->dead++;
     group->tombstones++;

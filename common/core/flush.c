@@ -238,7 +238,7 @@ static void gather(struct weir_ventilator *v)
 static void applied(struct weir_ventilator *v, struct weir_store_result *result, uint64_t serial,
                     void *pointer)
 {
-    (void)pointer;
+    weir_copyout_arrived(v, (uintptr_t)pointer);
     v->flush.under_way--;
     v->flush.done = serial;
     v->count.flushes++;
@@ -266,7 +266,8 @@ void weir_flush_now(struct weir_ventilator *v)
     flush->ops = NULL;
     flush->count = flush->capacity = 0;
     flush->under_way++;
-    weir_ventilator_ask(v, &request, applied, flush->serial++, NULL);
+    weir_ventilator_ask(v, &request, applied, flush->serial++, (void *)(uintptr_t)flush->copied);
+    flush->copied = 0;
 }
 
 int64_t weir_flush_tick(struct weir_ventilator *v)

@@ -207,9 +207,6 @@ void weir_groups_remove(struct weir_ventilator *v, struct weir_group *group)
     }
     v->dying.rows -= group->dying;
     weir_dying_removed(v, group->row.number);
-    /* What was copied out for it goes with it, and nobody knows how much that was: the account
-     * begins anew, as after a start. Left as it is it might pin the log for ever. */
-    v->copyout.bytes = 0;
     struct weir_op *op = weir_flush_op(v, WEIR_OP_GROUP_DROP);
     op->number = group->row.number;
     weir_flush_need(v);

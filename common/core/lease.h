@@ -52,7 +52,6 @@ struct weir_lease {
     char *worker_name;
     struct weir_lease_running *running;
     uint32_t running_count;
-    uint64_t copied_bytes;          /* payloads copied out of the log meanwhile */
     struct weir_lease *prev, *next; /* in `young`: not durable, oldest first */
 };
 

@@ -106,7 +106,6 @@ void weir_outcome_die_unsent(struct weir_ventilator *v, struct weir_group *group
 static void row_done(struct weir_ventilator *v, struct weir_group *group, struct weir_row *row)
 {
     key_ends(group, row->key_hash, row->sequence);
-    weir_copyout_gone(v, row);
     /* Of one from before the group's start no cursor says that it was for the group at all. */
     if (row->death == 0 && row->sequence >= group->row.start) {
         weir_flush_row_drop(v, row->group, row->sequence);
@@ -341,10 +340,7 @@ uint64_t weir_outcome_apply(struct weir_ventilator *v, struct weir_lease *lease,
         weir_flush_group(v, group);
         weir_ventilator_stir(v, group);
     }
-    if (lease->open_count == 0) {
-        v->copyout.bytes -=
-            lease->copied_bytes < v->copyout.bytes ? lease->copied_bytes : v->copyout.bytes;
+    if (lease->open_count == 0)
         weir_leases_remove(&v->leases, lease);
-    }
     return ended;
 }

@@ -54,6 +54,7 @@ struct weir_flush {
     bool hurry;       /* somebody waits for it */
     int64_t since_ns; /* when it became dirty */
     uint64_t absorbed;
+    uint64_t copied; /* bytes of payloads in what is being gathered */
     uint64_t trim; /* no record wholly below it is needed, once all that was handed over is done */
     struct weir_flush_producer *producers; /* of whom the state knows too little, or too much */
 };
@@ -101,7 +102,8 @@ struct weir_copyout {
     bool full;            /* an append found no room */
     bool busy;            /* a pass is under way */
     int64_t at_ns;        /* the next one */
-    uint64_t bytes;       /* copied, and not done with yet */
+    uint64_t in_state;    /* bytes of payloads, as its last result says */
+    uint64_t on_way;      /* copied, and not in the state yet */
     bool warned;
 };
 
@@ -369,8 +371,10 @@ void weir_flush_lease(struct weir_ventilator *v, struct weir_lease *lease);
 /* ---- copyout.c ---- */
 
 void weir_copyout_seen(struct weir_ventilator *v, const struct weir_store_result *result);
-/* A row is done with: its payload, if it has one, no longer counts as copied. */
-void weir_copyout_gone(struct weir_ventilator *v, const struct weir_row *row);
+/* So many copied bytes were in a flush that has ended. */
+void weir_copyout_arrived(struct weir_ventilator *v, uint64_t bytes);
+/* What the limit on copying counts. */
+uint64_t weir_copyout_bytes(const struct weir_ventilator *v);
 int64_t weir_copyout_tick(struct weir_ventilator *v);
 
 /* ---- ventilator_admin.c, ventilator_status.c ---- */

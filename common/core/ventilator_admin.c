@@ -67,7 +67,7 @@ static void pack_group(struct weir_ventilator *v, struct weir_packer *packer,
     X("next", v->stream.next)                                                                      \
     X("accepted", v->count.accepted)                                                               \
     X("used_bytes", v->used_bytes)                                                                 \
-    X("copied_bytes", v->copyout.bytes)                                                            \
+    X("copied_bytes", weir_copyout_bytes(v))                                                       \
     X("in_flight", v->leases.messages)                                                             \
     X("flushes", v->count.flushes)                                                                 \
     X("stale_acks", v->count.acks_stale)                                                           \

@@ -20,7 +20,8 @@ struct weir_spool {
     struct weir_task_queue states;
     struct weir_task_queue reads;
     struct weir_done_queue done;
-    bool threads; /* they run */
+    atomic_uint_fast64_t payload_bytes; /* in the state, as the state thread sees them */
+    bool threads;                       /* they run */
     pthread_t log_thread, state_thread, read_thread;
     /* Once something is wrong with the storage, all threads refuse alike. */
     pthread_mutex_t failure_lock;
@@ -65,7 +66,7 @@ void weir_spool_serve_reads(struct weir_spool *spool, struct weir_task *tasks);
 /* Start and end the threads. Ending finishes what was handed over. */
 int weir_spool_start(struct weir_spool *spool, struct weir_error *error);
 void weir_spool_stop(struct weir_spool *spool);
-/* Tell the log how much of the disk the other files take. */
+/* Tell the log how much of the disk the other files take, and the others what payloads do. */
 void weir_spool_measure(struct weir_spool *spool);
 
 #endif

@@ -35,6 +35,7 @@ static void finish(struct weir_spool *spool, struct weir_task *task, int status)
     task->result.kind = task->request.kind;
     task->result.status = status;
     task->result.used_bytes = weir_log_used_bytes(spool->log);
+    task->result.payload_bytes = atomic_load_explicit(&spool->payload_bytes, memory_order_relaxed);
     task->result.oldest_segment_last = weir_log_oldest_segment_last(spool->log);
     weir_store_request_fini(&task->request);
 }
@@ -163,6 +164,7 @@ void weir_spool_measure(struct weir_spool *spool)
     atomic_store_explicit(&spool->log->other_bytes,
                           weir_state_bytes(spool->state) + weir_reserve_bytes(spool->reserve),
                           memory_order_relaxed);
+    atomic_store_explicit(&spool->payload_bytes, spool->state->payload_bytes, memory_order_relaxed);
     weir_log_shed_spares(spool->log);
 }
 

@@ -21,6 +21,7 @@ enum weir_statement {
     STATEMENT_GROUP_DROP,
     STATEMENT_GROUP_DROP_CHUNKS,
     STATEMENT_GROUP_DROP_MESSAGES,
+    STATEMENT_GROUP_PAYLOADS,
     STATEMENT_GROUP_DROP_PAYLOADS,
     STATEMENT_CHUNK_PUT,
     STATEMENT_CHUNK_TRIM,
@@ -58,6 +59,10 @@ struct weir_state {
     uint16_t tag;
     uint64_t absorbed; /* of the last committed transaction */
     uint64_t absorbed_uncommitted;
+    /* Of the payloads that came in since it was opened; what goes of those that were there before
+     * takes it down, too, but not below 0. To sum them all up would hold up a start. */
+    uint64_t payload_bytes;
+    uint64_t payload_bytes_uncommitted;
     uint64_t wal_bytes;        /* after the last transaction */
     uint64_t wal_bytes_wanted; /* at most, while nobody reads */
     int64_t warned_ns;         /* when a long WAL was last complained about */

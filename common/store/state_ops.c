@@ -159,12 +159,57 @@ static int run_two(struct weir_state *state, enum weir_statement which, uint64_t
     return run_numbers(state, which, 2, (uint64_t[]){a, b}, error);
 }
 
+/* --- payloads ------------------------------------------------------------------------------ */
+
+/* Run a statement that gives the sizes of payloads, all of which come, or go. */
+static int run_payloads(struct weir_state *state, sqlite3_stmt *statement, bool come,
+                        struct weir_error *error)
+{
+    uint64_t *held = &state->payload_bytes_uncommitted, bytes = 0;
+    int step, status = 0;
+
+    while ((step = sqlite3_step(statement)) == SQLITE_ROW)
+        bytes += (uint64_t)sqlite3_column_int64(statement, 0);
+    if (step != SQLITE_DONE)
+        status = weir_state_error(state, "write to", error);
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    if (come)
+        *held += bytes;
+    else
+        *held -= bytes < *held ? bytes : *held;
+    return status;
+}
+
+/* The same, with up to three whole numbers. */
+static int run_payload_numbers(struct weir_state *state, enum weir_statement which, bool come,
+                               int count, const uint64_t *numbers, struct weir_error *error)
+{
+    sqlite3_stmt *statement = weir_state_statement(state, which, error);
+
+    if (statement == NULL)
+        return error->code;
+    for (int i = 0; i < count; i++)
+        bind_u64(statement, i + 1, numbers[i]);
+    return run_payloads(state, statement, come, error);
+}
+
+static int delete_payload(struct weir_state *state, uint32_t group, uint64_t sequence,
+                          struct weir_error *error)
+{
+    return run_payload_numbers(state, STATEMENT_PAYLOAD_DROP, false, 2,
+                               (uint64_t[]){group, sequence}, error);
+}
+
+/* --- groups -------------------------------------------------------------------------------- */
+
 static int drop_group(struct weir_state *state, uint32_t number, struct weir_error *error)
 {
     static const enum weir_statement parts[] = {STATEMENT_GROUP_DROP, STATEMENT_GROUP_DROP_CHUNKS,
                                                 STATEMENT_GROUP_DROP_MESSAGES,
                                                 STATEMENT_GROUP_DROP_PAYLOADS};
-    int status = 0;
+    int status =
+        run_payload_numbers(state, STATEMENT_GROUP_PAYLOADS, false, 1, (uint64_t[]){number}, error);
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && status == 0; i++)
         status = run_one(state, parts[i], number, error);
@@ -192,12 +237,15 @@ static int put_payload(struct weir_state *state, const struct weir_row *row,
 
     if (put == NULL)
         return error->code;
+    status = delete_payload(state, row->group, row->sequence, error);
+    if (status != 0)
+        return status;
     bind_u64(put, 1, row->group);
     bind_u64(put, 2, row->sequence);
     bind_bytes(put, 3, &row->header);
     bind_bytes(put, 4, &row->index_entry);
     bind_bytes(put, 5, &row->body);
-    status = weir_state_run(state, put, error);
+    status = run_payloads(state, put, true, error);
     if (status != 0 || sqlite3_changes(state->database) == 0)
         return status;
     return run_numbers(state, STATEMENT_ROW_COPIED, 3, (uint64_t[]){row->group, row->sequence, 1},
@@ -207,7 +255,7 @@ static int put_payload(struct weir_state *state, const struct weir_row *row,
 static int drop_payload(struct weir_state *state, uint32_t group, uint64_t sequence,
                         struct weir_error *error)
 {
-    int status = run_two(state, STATEMENT_PAYLOAD_DROP, group, sequence, error);
+    int status = delete_payload(state, group, sequence, error);
 
     if (status != 0 || sqlite3_changes(state->database) == 0)
         return status;
@@ -250,8 +298,7 @@ static int drop_row(struct weir_state *state, const struct weir_op *op, struct w
 {
     int status = run_two(state, STATEMENT_ROW_DROP, op->number, op->sequence, error);
 
-    return status != 0 ? status
-                       : run_two(state, STATEMENT_PAYLOAD_DROP, op->number, op->sequence, error);
+    return status != 0 ? status : delete_payload(state, op->number, op->sequence, error);
 }
 
 static int put_producer(struct weir_state *state, const struct weir_producer_row *producer,
@@ -310,7 +357,9 @@ static int inherit_one(struct weir_state *state, const struct weir_op *op, uint6
     const uint64_t numbers[] = {WEIR_GROUP_LATER, op->group->number, sequence};
     int status = run_numbers(state, STATEMENT_INHERIT_ROW, 3, numbers, error);
 
-    return status != 0 ? status : run_numbers(state, STATEMENT_INHERIT_PAYLOAD, 3, numbers, error);
+    return status != 0
+               ? status
+               : run_payload_numbers(state, STATEMENT_INHERIT_PAYLOAD, true, 3, numbers, error);
 }
 
 static int inherit(struct weir_state *state, const struct weir_op *op,

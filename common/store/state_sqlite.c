@@ -121,6 +121,7 @@ static const char schema[] =
     "  m.copied\n"
     "  FROM messages m JOIN groups g ON g.number = m.group_number;\n";
 
+#define PAYLOAD_BYTES "length (header) + length (index_entry) + length (body)"
 #define FROM_MESSAGES_WITH_PAYLOAD                                                                 \
     " FROM messages m LEFT JOIN payloads p"                                                        \
     " ON p.group_number = m.group_number AND p.sequence = m.sequence "
@@ -136,6 +137,8 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_GROUP_DROP] = "DELETE FROM groups WHERE number = ?1",
     [STATEMENT_GROUP_DROP_CHUNKS] = "DELETE FROM chunks WHERE group_number = ?1",
     [STATEMENT_GROUP_DROP_MESSAGES] = "DELETE FROM messages WHERE group_number = ?1",
+    [STATEMENT_GROUP_PAYLOADS] =
+        "SELECT sum (" PAYLOAD_BYTES ") FROM payloads WHERE group_number = ?1",
     [STATEMENT_GROUP_DROP_PAYLOADS] = "DELETE FROM payloads WHERE group_number = ?1",
     [STATEMENT_CHUNK_PUT] = "INSERT OR REPLACE INTO chunks VALUES (?1, ?2, ?3)",
     [STATEMENT_CHUNK_TRIM] = "DELETE FROM chunks WHERE group_number = ?1 AND chunk < ?2",
@@ -151,8 +154,10 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_ROW_DROP] = "DELETE FROM messages WHERE sequence = ?2 AND group_number = ?1",
     [STATEMENT_PAYLOAD_PUT] =
         "INSERT OR REPLACE INTO payloads SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1"
-        " FROM messages WHERE sequence = ?2 AND group_number = ?1 AND state NOT IN (5, 6))",
-    [STATEMENT_PAYLOAD_DROP] = "DELETE FROM payloads WHERE group_number = ?1 AND sequence = ?2",
+        " FROM messages WHERE sequence = ?2 AND group_number = ?1 AND state NOT IN (5, 6))"
+        " RETURNING " PAYLOAD_BYTES,
+    [STATEMENT_PAYLOAD_DROP] = "DELETE FROM payloads WHERE group_number = ?1 AND sequence = ?2"
+                               " RETURNING " PAYLOAD_BYTES,
     [STATEMENT_TOMBSTONE_TRIM] =
         "DELETE FROM messages WHERE group_number = ?1 AND state IN (5, 6) AND sequence <="
         " (SELECT sequence FROM messages WHERE group_number = ?1 AND state IN (5, 6)"
@@ -172,7 +177,7 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
         " WHERE sequence = ?3 AND group_number = ?1",
     [STATEMENT_INHERIT_PAYLOAD] =
         "INSERT OR REPLACE INTO payloads SELECT ?2, sequence, header, index_entry, body"
-        " FROM payloads WHERE sequence = ?3 AND group_number = ?1",
+        " FROM payloads WHERE sequence = ?3 AND group_number = ?1 RETURNING " PAYLOAD_BYTES,
     [STATEMENT_QUERY_DUE] = SELECT_WITH_PAYLOAD
     "WHERE m.state = 1 AND m.group_number = ?1 AND m.due_ms <= ?2 ORDER BY m.due_ms, m.sequence",
     [STATEMENT_QUERY_DYING] = SELECT_WITH_PAYLOAD
@@ -472,6 +477,7 @@ static void roll_back(struct weir_state *state)
     if (!sqlite3_get_autocommit(state->database))
         sqlite3_exec(state->database, "ROLLBACK", NULL, NULL, NULL);
     state->absorbed_uncommitted = state->absorbed;
+    state->payload_bytes_uncommitted = state->payload_bytes;
 }
 
 /* Without waiting for readers. */
@@ -528,6 +534,7 @@ int weir_state_commit(struct weir_state *state, struct weir_error *error)
         return status;
     }
     state->absorbed = state->absorbed_uncommitted;
+    state->payload_bytes = state->payload_bytes_uncommitted;
     /* One large transaction must not leave a file behind that counts as use for ever. */
     state->wal_bytes = file_bytes(state->wal_path);
     if (state->wal_bytes > state->wal_bytes_wanted)

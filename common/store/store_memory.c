@@ -254,6 +254,7 @@ static void carry_out(struct weir_memory_store *self, struct pending *pending,
         break;
     }
     result->used_bytes = used_bytes(self);
+    result->payload_bytes = weir_memory_state_bytes(self->state);
     result->oldest_segment_last = oldest_segment_last(self);
 }
 

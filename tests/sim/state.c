@@ -146,6 +146,7 @@ static void commit(struct sim_state *self)
         weir_memory_state_apply(self->disk->memory, self->parts[i].ops, self->parts[i].count,
                                 self->parts[i].result);
     self->state.absorbed = weir_memory_state_absorbed(self->disk->memory);
+    self->state.payload_bytes = weir_memory_state_bytes(self->disk->memory);
 }
 
 static uint64_t pages(uint64_t bytes)

@@ -237,6 +237,67 @@ static void test_row_copy_adds_a_payload(void **state)
     weir_store_result_fini(&result);
 }
 
+static struct weir_op later_op(uint64_t sequence, int64_t due_ms, const char *topic)
+{
+    struct weir_op op = row_op(WEIR_GROUP_LATER, sequence, WEIR_ROW_DEFERRED, due_ms);
+
+    weir_bytes_drop(&op.row->history);
+    op.row->history = weir_bytes_copy(topic, strlen(topic));
+    return op;
+}
+
+/* What the payloads in the state take. */
+static uint64_t payload_bytes(struct subject *subject)
+{
+    struct weir_store_result result = {0};
+    query(subject, (struct weir_store_request){.query = WEIR_QUERY_MESSAGE, .sequence = 1},
+          &result);
+    const uint64_t bytes = result.payload_bytes;
+    weir_store_result_fini(&result);
+    return bytes;
+}
+
+static void test_payloads_are_counted(void **state)
+{
+    struct subject *subject = *state;
+    struct weir_op ops[3];
+
+    assert_int_equal(payload_bytes(subject), 0);
+    ops[0] = with_payload(row_op(1, 10, WEIR_ROW_DEFERRED, 5), "8 bytes.");
+    apply(subject, ops, 1);
+    const uint64_t one = payload_bytes(subject);
+    assert_true(one > 8);
+    ops[0] = row_op(1, 11, WEIR_ROW_DEFERRED, 5);
+    ops[1] = with_payload(row_op(1, 11, WEIR_ROW_DEFERRED, 5), "8 bytes.");
+    ops[1].type = WEIR_OP_ROW_COPY;
+    ops[2] = with_payload(row_op(1, 12, WEIR_ROW_DEFERRED, 5), "nobody's");
+    ops[2].type = WEIR_OP_ROW_COPY;
+    apply(subject, ops, 3);
+    assert_int_equal(payload_bytes(subject), 2 * one);
+    ops[0] = row_op(1, 10, WEIR_ROW_LEASED, 6);
+    ops[1] = with_payload(row_op(1, 11, WEIR_ROW_LEASED, 6), "3 more here");
+    apply(subject, ops, 2);
+    assert_int_equal(payload_bytes(subject), 2 * one + 3);
+    ops[0] = row_op(1, 11, WEIR_ROW_DEAD, 6);
+    ops[1] = with_payload(later_op(12, 700, "user.email"), "8 bytes.");
+    apply(subject, ops, 2);
+    assert_int_equal(payload_bytes(subject), 2 * one);
+    ops[0] = group_op(2, "late", WEIR_ORDER_NONE);
+    ops[1] = group_op(2, "late", WEIR_ORDER_NONE);
+    snprintf(ops[1].group->policy.topics[0], sizeof ops[1].group->policy.topics[0], "user.*");
+    ops[1].group->policy.topic_count = 1;
+    ops[1].type = WEIR_OP_INHERIT;
+    ops[1].sequence = 20;
+    apply(subject, ops, 2);
+    assert_int_equal(payload_bytes(subject), 3 * one);
+    ops[0] = (struct weir_op){.type = WEIR_OP_ROW_DROP, .number = 1, .sequence = 10};
+    apply(subject, ops, 1);
+    assert_int_equal(payload_bytes(subject), 2 * one);
+    ops[0] = (struct weir_op){.type = WEIR_OP_GROUP_DROP, .number = 2};
+    apply(subject, ops, 1);
+    assert_int_equal(payload_bytes(subject), one);
+}
+
 static void test_large_answers_are_cut(void **state)
 {
     struct subject *subject = *state;
@@ -479,15 +540,6 @@ static void test_producers_and_keys_survive(void **state)
     assert_int_equal(recovered->next_sequence, 81);
 }
 
-static struct weir_op later_op(uint64_t sequence, int64_t due_ms, const char *topic)
-{
-    struct weir_op op = row_op(WEIR_GROUP_LATER, sequence, WEIR_ROW_DEFERRED, due_ms);
-
-    weir_bytes_drop(&op.row->history);
-    op.row->history = weir_bytes_copy(topic, strlen(topic));
-    return op;
-}
-
 static void test_a_new_group_inherits(void **state)
 {
     struct subject *subject = *state;
@@ -548,17 +600,12 @@ static void test_a_new_group_inherits(void **state)
 int conformance_run_state(struct subject *subject)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_query_sees_earlier_applies),
-        CASE(test_due_and_dying_come_earliest_first),
-        CASE(test_message_uncopied_and_list),
-        CASE(test_payload_stays_until_the_row_ends),
-        CASE(test_row_copy_adds_a_payload),
-        CASE(test_large_answers_are_cut),
-        CASE(test_rows_are_dropped_and_tombstones_trimmed),
-        CASE(test_groups_and_chunks_survive),
-        CASE(test_rows_survive),
-        CASE(test_leased_runs_survive),
-        CASE(test_producers_and_keys_survive),
+        CASE(test_query_sees_earlier_applies), CASE(test_due_and_dying_come_earliest_first),
+        CASE(test_message_uncopied_and_list),  CASE(test_payload_stays_until_the_row_ends),
+        CASE(test_row_copy_adds_a_payload),    CASE(test_payloads_are_counted),
+        CASE(test_large_answers_are_cut),      CASE(test_rows_are_dropped_and_tombstones_trimmed),
+        CASE(test_groups_and_chunks_survive),  CASE(test_rows_survive),
+        CASE(test_leased_runs_survive),        CASE(test_producers_and_keys_survive),
         CASE(test_a_new_group_inherits),
     };
 
