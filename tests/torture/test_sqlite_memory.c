@@ -113,7 +113,7 @@ static uint32_t transaction(uint32_t number, struct weir_op *ops)
         ops[count++] = (struct weir_op){.type = WEIR_OP_CHUNK_TRIM, .number = 1, .chunk = 1};
         ops[count++] = (struct weir_op){.type = WEIR_OP_IDEM_TRIM, .sequence = 11};
         ops[count++] = (struct weir_op){.type = WEIR_OP_PRODUCER_TRIM, .time_ms = 150};
-        ops[count] = producer_op(3);
+        ops[count] = producer_op(3, 43, 300);
         ops[count++].type = WEIR_OP_PRODUCER_DROP;
         break;
     default:
