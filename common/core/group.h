@@ -53,6 +53,7 @@ struct weir_group {
     uint64_t trimmed_chunk;                      /* the state has no chunk below it */
     uint64_t dropped_to; /* what the last drop brought and, behind it, what is not for the group */
     int64_t rate_ns;     /* with a rate: when the last message it let through was due */
+    int64_t idle_ns;     /* mono: since when it may be without a worker */
     int64_t oldest_ms;   /* when the oldest waiting message was accepted, last time it was seen */
     struct weir_heap_node timer;
     bool dirty, stirred, reading;

@@ -51,6 +51,7 @@ static struct weir_group *create(struct weir_ventilator *v, const struct weir_gr
     struct weir_group *group = weir_group_new(&row);
     group->dirty = true;
     group->oldest_ms = v->now.wall_ms;
+    group->idle_ns = v->now.mono_ns;
     v->groups = weir_realloc(v->groups, v->group_count + 1, sizeof(struct weir_group *));
     v->groups[v->group_count++] = group;
     weir_flush_group(v, group);
@@ -257,6 +258,8 @@ void weir_groups_housekeeping(struct weir_ventilator *v)
         int64_t seen_ms = 0;
         if (weir_dispatch_servers(v->dispatch, row->policy.name, &seen_ms) > 0)
             seen_ms = v->now.wall_ms;
+        if (seen_ms == v->now.wall_ms || seen_ms > row->active_ms)
+            group->idle_ns = v->now.mono_ns;
         if (seen_ms > row->active_ms + WEIR_HOUSEKEEPING_MS / 2) {
             row->active_ms = seen_ms;
             weir_flush_group(v, group);
@@ -270,14 +273,16 @@ void weir_groups_housekeeping(struct weir_ventilator *v)
             group->oldest_ms = batch->record.time_ms;
         else if (found == WEIR_STREAM_UNKNOWN)
             weir_stream_want(&v->stream, oldest, WEIR_READ_ONE_BYTES);
+        /* By the clock that does not jump, and counted anew from each start: while there is no
+         * ventilator no worker can be at it. */
         const bool may_expire = row->policy.dynamic || !row->listed;
+        const int64_t idle_ms = (v->now.mono_ns - group->idle_ns) / WEIR_NS_PER_MS;
         if (may_expire && row->policy.expire_idle_ms > 0 && group->in_flight == 0 &&
-            v->now.wall_ms - row->active_ms > row->policy.expire_idle_ms) {
+            idle_ms > row->policy.expire_idle_ms) {
             weir_ventilator_log(v, WEIR_LOG_WARNING,
                                 "group %s had no worker for %lld s and is removed with %llu "
                                 "messages",
-                                row->policy.name,
-                                (long long)((v->now.wall_ms - row->active_ms) / 1000),
+                                row->policy.name, (long long)(idle_ms / 1000),
                                 (unsigned long long)weir_group_backlog(group));
             weir_groups_remove(v, group);
             i--;

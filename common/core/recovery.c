@@ -46,6 +46,7 @@ static void recover_group(struct weir_ventilator *v, const struct weir_group_row
     totals->passed -= open < totals->passed ? open : totals->passed;
     group->row.next = group->settled.low;
     group->oldest_ms = v->now.wall_ms;
+    group->idle_ns = v->now.mono_ns;
     group->dirty = true;
 }
 
