@@ -20,4 +20,4 @@ add_test (NAME lint_rules COMMAND ${PROJECT_SOURCE_DIR}/tools/lint_rules
   WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 add_test (NAME lint_failures COMMAND ${PROJECT_SOURCE_DIR}/tools/lint_failures ${CMAKE_BINARY_DIR}
   WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-set_tests_properties (lint_tidy lint_cppcheck PROPERTIES TIMEOUT 600 PROCESSORS 2)
+set_tests_properties (lint_tidy lint_cppcheck PROPERTIES PROCESSORS 2)
