@@ -151,6 +151,28 @@ static void drop_unclaimed(struct weir_dispatch *self, struct peer *peer)
         weir_dispatch_part_drop(self, part);
 }
 
+/* A list that has no room for more may leave out what is held all the same: that stays with the
+ * worker until its beats leave it out, too. Of what is known by its word alone, not without end. */
+static void keep_unnamed(struct weir_dispatch *self, struct peer *peer)
+{
+    uint32_t by_its_word = 0;
+    struct peer *old, *next_peer;
+    HASH_ITER (hh, self->peers, old, next_peer) {
+        if (old == peer || old->worker != peer->worker)
+            continue;
+        struct part *part, *next;
+        DL_FOREACH_SAFE(old->parts, part, next)
+        {
+            if (!part->service && ++by_its_word > WEIR_LEASES_MAX)
+                continue;
+            const struct weir_lease_ref lease = {part->delivery->key.incarnation,
+                                                 part->delivery->key.number, part->first,
+                                                 part->count};
+            weir_dispatch_claim(self, peer, &lease);
+        }
+    }
+}
+
 /* The worker is back on another connection: its old session ends, after a time for acks that are
  * still in it. */
 static void supersede(struct weir_dispatch *self, struct peer *old, struct peer *peer)
@@ -176,22 +198,6 @@ static bool ready_late(const struct weir_dispatch *self, uint64_t number,
            newest->ready_serial > control->serial;
 }
 
-/* Does its list have no room for more? Then what it does not name may be held all the same. */
-static bool names_all(const struct weir_control *ready)
-{
-    return ready->lease_count < WEIR_LEASES_MAX;
-}
-
-/* All that its session before held it holds in this one, until its beats leave it out. */
-static void keep(struct weir_dispatch *self, const struct peer *old, struct peer *peer)
-{
-    uint32_t count;
-    struct weir_lease_ref *leases = weir_dispatch_held(old, &count);
-    for (uint32_t i = 0; i < count; i++)
-        weir_dispatch_claim(self, peer, &leases[i]);
-    free(leases);
-}
-
 static struct peer *admit(struct weir_dispatch *self, uint64_t number,
                           const struct weir_control *control)
 {
@@ -215,8 +221,6 @@ static struct peer *admit(struct weir_dispatch *self, uint64_t number,
         retire(self, old);
     peer = peer_new(self, number, worker);
     weir_heap_set(&self->quiet, &peer->quiet, self->now.mono_ns + SILENCE_NS);
-    if (old && !names_all(control))
-        keep(self, old, peer);
     if (old)
         supersede(self, old, peer);
     return peer;
@@ -243,8 +247,9 @@ void weir_dispatch_ready(struct weir_dispatch *self, uint64_t number,
     if (!is_router(peer)) {
         for (uint32_t i = 0; i < control->lease_count; i++)
             weir_dispatch_claim(self, peer, &control->leases[i]);
-        if (names_all(control))
-            drop_unclaimed(self, peer);
+        if (control->lease_count == WEIR_LEASES_MAX)
+            keep_unnamed(self, peer);
+        drop_unclaimed(self, peer);
         weir_dispatch_route(self, peer, peer->worker);
     }
     weir_dispatch_review_peer(self, peer);
