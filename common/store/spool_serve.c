@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define SHRINK_STEPS_MAX 16u /* of the state, in one TRIM */
+
 /* --- failure, completion ------------------------------------------------------------------- */
 
 static int failed(struct weir_spool *spool, struct weir_error *error)
@@ -223,6 +225,27 @@ static void apply_all(struct weir_spool *spool, struct weir_task *tasks,
     }
 }
 
+/* The log wants another segment, and there is no room for it: what the state does not need any more
+ * is room, too. */
+static void give_back(struct weir_spool *spool)
+{
+    struct weir_error error = {0};
+
+    for (uint32_t i = 0; i < SHRINK_STEPS_MAX && failed(spool, &error) == 0; i++) {
+        const uint64_t before = weir_state_bytes(spool->state);
+
+        if (weir_log_has_room(spool->log, spool->log->segment_bytes))
+            return;
+        if (weir_state_shrink(spool->state, &error) != 0 && error.code != WEIR_EFULL) {
+            weir_log(WEIR_LOG_ERROR, "%s; nothing more is accepted", error.text);
+            fail(spool, &error);
+        }
+        weir_spool_measure(spool);
+        if (weir_state_bytes(spool->state) >= before)
+            return;
+    }
+}
+
 static void trim(struct weir_spool *spool, struct weir_task *task)
 {
     uint64_t sequence = task->request.sequence;
@@ -230,6 +253,7 @@ static void trim(struct weir_spool *spool, struct weir_task *task)
 
     /* What a start would have to read again is not freed, whoever asks. */
     weir_log_trim(spool->log, sequence < limit ? sequence : limit);
+    give_back(spool);
     /* The segment that is being written is the log writer's to free. */
     if (weir_log_is_blocked(spool->log))
         weir_task_queue_push(&spool->appends, task);

@@ -76,6 +76,10 @@ void weir_state_close(struct weir_state **self);
 /* Of the database and its WAL, by their files. */
 uint64_t weir_state_bytes(const struct weir_state *state);
 
+/* Give the file system some of the room back that is free in the database: a bounded step. To be
+ * called outside of a transaction. WEIR_EFULL: there is no room to do it; nothing has changed. */
+int weir_state_shrink(struct weir_state *state, struct weir_error *error);
+
 /* WEIR_EFULL: somebody's reading has kept the WAL from being taken in for too long. */
 int weir_state_check_wal(struct weir_state *state, struct weir_error *error);
 /* A transaction. After a failure of any of these the transaction is rolled back. WEIR_EFULL: the

@@ -280,7 +280,9 @@ static int configure(struct weir_state *state, uint64_t bytes_max, struct weir_e
 
     if (bytes_max > 0 && bytes_max / 16 / 4096 < pages)
         pages = bytes_max / 16 / 4096 < 16 ? 16 : bytes_max / 16 / 4096;
-    text = weir_asprintf("PRAGMA journal_mode = WAL;"
+    /* How pages are given back has to be said before there is any page. */
+    text = weir_asprintf("PRAGMA auto_vacuum = INCREMENTAL;"
+                         "PRAGMA journal_mode = WAL;"
                          "PRAGMA synchronous = FULL;"
                          "PRAGMA wal_autocheckpoint = %" PRIu64 ";"
                          "PRAGMA journal_size_limit = %" PRIu64 ";"
@@ -487,6 +489,25 @@ static void empty_wal(struct weir_state *state)
     sqlite3_wal_checkpoint_v2(state->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     sqlite3_busy_timeout(state->database, BUSY_MS);
     state->wal_bytes = file_bytes(state->wal_path);
+}
+
+/* Pages are moved through the WAL, so as many as it is wanted to hold. The file gets shorter when
+ * the WAL is taken in. A database of a version that did not ask for it keeps its pages. */
+int weir_state_shrink(struct weir_state *state, struct weir_error *error)
+{
+    int status = 0;
+    const int64_t free_pages = pragma(state, "PRAGMA freelist_count", &status, error);
+    char *text;
+
+    if (status != 0 || free_pages == 0)
+        return status;
+    text = weir_asprintf("PRAGMA incremental_vacuum (%" PRIu64 ")",
+                         state->wal_bytes_wanted / 2 / 4096);
+    status = execute(state, text, error);
+    free(text);
+    if (status == 0)
+        empty_wal(state);
+    return status;
 }
 
 /* SQLite begins its WAL anew only when nobody reads from it, so a reader that stays makes it grow.

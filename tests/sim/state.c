@@ -154,8 +154,28 @@ static uint64_t pages(uint64_t bytes)
     return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 }
 
+static uint64_t database_bytes(const struct sim_state_disk *disk, uint64_t added)
+{
+    return 4 * PAGE_BYTES + pages(weir_memory_state_bytes(disk->memory) + added);
+}
+
+int weir_state_shrink(struct weir_state *state, struct weir_error *error)
+{
+    struct sim_state_disk *disk = from_state(state)->disk;
+    const uint64_t bytes = database_bytes(disk, 0);
+    if (bytes >= disk->database_bytes)
+        return 0;
+    if (sim_filesystem_call(disk->files, SIM_CALL_WRITE) != 0 ||
+        sim_filesystem_call(disk->files, SIM_CALL_SYNC) != 0)
+        return failed("shrink", error);
+    disk->database_bytes = bytes;
+    return sim_filesystem_other(disk->files, bytes + disk->wal_bytes) == 0
+               ? 0
+               : failed("shrink", error);
+}
+
 /* Room in the WAL for the pages that the transaction changes, and in the database for what it adds.
- * Neither file ever shrinks. */
+ * Neither file shrinks by itself. */
 static int find_room(struct sim_state *self)
 {
     struct sim_state_disk *disk = self->disk;
@@ -172,12 +192,12 @@ static int find_room(struct sim_state *self)
         disk->wal_bytes + pages(added) + (1 + operations / OPERATIONS_PER_PAGE) * PAGE_BYTES;
     if (wal_bytes > WAL_BYTES_MAX)
         wal_bytes = disk->wal_bytes > WAL_BYTES_MAX ? disk->wal_bytes : WAL_BYTES_MAX;
-    uint64_t database_bytes = 4 * PAGE_BYTES + pages(weir_memory_state_bytes(disk->memory) + added);
-    if (database_bytes < disk->database_bytes)
-        database_bytes = disk->database_bytes;
-    if (sim_filesystem_other(disk->files, database_bytes + wal_bytes) != 0)
+    uint64_t needed = database_bytes(disk, added);
+    if (needed < disk->database_bytes)
+        needed = disk->database_bytes;
+    if (sim_filesystem_other(disk->files, needed + wal_bytes) != 0)
         return -1;
-    disk->database_bytes = database_bytes;
+    disk->database_bytes = needed;
     disk->wal_bytes = wal_bytes;
     return 0;
 }
