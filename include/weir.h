@@ -225,12 +225,15 @@ WEIR_API void weir_worker_options_set_prefetch(weir_worker_options_t *self, uint
 WEIR_API weir_worker_t *weir_worker_start(const weir_worker_options_t *options,
                                           struct weir_error *error);
 /* Drain and end it: handlers that run may finish, what waits is given back and does not count as an
- * attempt, then *self is NULL. Blocks until the last handler has returned; not to be called from a
- * handler. */
+ * attempt, then *self is NULL. Blocks until the last handler has returned, then until the routers
+ * and ventilators have confirmed the last outcomes, so that nothing that is done is delivered
+ * again; 10 s at most, should one of them not answer. Results that nobody has taken 30 s after the
+ * call are given up, and their messages given back. Not to be called from a handler. */
 WEIR_API void weir_worker_stop(weir_worker_t **self);
 /* For a program that is a worker and nothing else: start one, and return once SIGTERM or SIGINT
- * came and it has drained; a second signal ends the process at once. Call it from the main thread
- * before there are others: it takes over these two signals. 0, or as weir_worker_start. */
+ * came and it has drained, as weir_worker_stop does; a second signal ends the process at once. Call
+ * it from the main thread before there are others: it takes over these two signals. 0, or as
+ * weir_worker_start. */
 WEIR_API int weir_worker_run(const weir_worker_options_t *options, struct weir_error *error);
 
 /* What the handler was given. */

@@ -146,6 +146,7 @@
 #define WEIR_LEASE_DURABLE_MS 1000 /* older leases are part of the state */
 #define WEIR_PRODUCER_EXPIRE_MS (24 * 3600 * 1000)
 #define WEIR_DRAIN_MS 30000
+#define WEIR_LEAVE_MS 10000        /* then, until the last acks are confirmed */
 #define WEIR_LOSS_GRACE_MS 250     /* an unreachable worker may be back on another connection */
 #define WEIR_LOSS_DOUBT_MS 3000    /* the same, where it had a second way all the time */
 #define WEIR_WAITING_AGAIN_MS 1000 /* WAITING is repeated to a peer that still got nothing */

@@ -1,10 +1,5 @@
 /* The worker's role: each event is handled, then the turn is brought to its end: jobs start,
- * results and acks leave, credit is lent, and the next wake-up is asked for.
- *
- *   SERVING ── DRAIN ──► DRAINING ── nothing runs, no result waits ──► STOPPED
- *
- * In DRAINING nothing starts, what waits is given back, what runs may finish until WEIR_DRAIN_MS
- * have passed; then it is killed and given back. */
+ * results and acks leave, credit is lent, and the next wake-up is asked for. */
 #include <base/alloc.h>
 #include <core/admin.h>
 #include <core/worker.h>
@@ -148,44 +143,6 @@ static void on_held(void *arg, uint32_t port, struct weir_lease_ref **leases, ui
     weir_worker_held(self, upstream_of(self, port)->number, leases, count);
 }
 
-/* ---- drain ---- */
-
-static void drain(struct weir_worker *self, const struct weir_now *now)
-{
-    if (self->state != WEIR_WORKER_SERVING)
-        return;
-    self->state = WEIR_WORKER_DRAINING;
-    self->drain_until_ns = now->mono_ns + WEIR_DRAIN_MS * WEIR_NS_PER_MS;
-    weir_worker_release_waiting(self, NULL);
-}
-
-static void drain_is_over(struct weir_worker *self)
-{
-    char text[WEIR_ERROR_TEXT_BYTES];
-    snprintf(text, sizeof text,
-             "still not finished after %d s: %" PRIu32 " running, %" PRIu64
-             " results not taken; they are given back",
-             WEIR_DRAIN_MS / 1000, self->running, weir_worker_results_waiting(self));
-    self->host.log(self->host.self, WEIR_LOG_WARNING, text);
-    self->drain_over = true;
-    for (uint32_t i = 0; i < self->concurrency; i++)
-        if (self->jobs[i].id)
-            weir_worker_kill(self, &self->jobs[i]);
-    if (self->submit)
-        weir_worker_result_give_up(self);
-}
-
-static void leave(struct weir_worker *self)
-{
-    struct weir_control bye = {.verb = WEIR_VERB_BYE};
-    WEIR_SET(&bye, worker, WORKER, self->number);
-    for (uint32_t i = 0; i < self->upstream_count; i++)
-        if (weir_session_open(self->upstreams[i].session))
-            weir_session_send(self->upstreams[i].session, &bye);
-    self->state = WEIR_WORKER_STOPPED;
-    self->host.stopped(self->host.self, 0);
-}
-
 /* ---- admin ---- */
 
 struct stat {
@@ -277,7 +234,7 @@ static void on_admin(struct weir_worker *self, const struct weir_event *event)
         answer_stats(self, event);
     } else if (control.verb == WEIR_VERB_DRAIN) {
         weir_admin_done(&self->host, event, "draining");
-        drain(self, &event->now);
+        weir_worker_drain(self, &event->now);
     } else {
         weir_admin_unknown(&self->host, event, control.verb);
     }
@@ -313,7 +270,7 @@ static void handle(struct weir_worker *self, struct weir_event *event)
         weir_worker_handled(self, event);
         break;
     case WEIR_EVENT_DRAIN:
-        drain(self, &event->now);
+        weir_worker_drain(self, &event->now);
         break;
     case WEIR_EVENT_TIMER:
     case WEIR_EVENT_PEER_GONE:
@@ -337,8 +294,7 @@ static void tick(struct weir_worker *self, int64_t next_ns, const struct weir_no
         sooner(&next_ns, weir_session_tick(self->upstreams[i].session, now));
     if (self->submit)
         sooner(&next_ns, weir_submit_tick(self->submit, now));
-    if (self->state == WEIR_WORKER_DRAINING && !self->drain_over)
-        sooner(&next_ns, self->drain_until_ns);
+    sooner(&next_ns, weir_worker_drain_next(self));
     if (next_ns != self->wake_ns)
         self->host.wake_at(self->host.self, next_ns);
     self->wake_ns = next_ns;
@@ -353,19 +309,15 @@ static void step(struct weir_role *role, struct weir_event *event)
     if (event->type == WEIR_EVENT_TIMER)
         self->wake_ns = 0; /* used up */
     handle(self, event);
-    if (self->state == WEIR_WORKER_DRAINING && !self->drain_over &&
-        now->mono_ns >= self->drain_until_ns)
-        drain_is_over(self);
+    weir_worker_drain_tick(self, now);
     const int64_t ask_ns = weir_worker_refused_tick(self, now);
     weir_worker_start_ready(self, now);
     weir_worker_result_flush(self, now);
     weir_worker_ack_flush(self);
     weir_worker_sweep(self);
     weir_worker_credit(self, now);
-    if (self->state == WEIR_WORKER_DRAINING && self->running == 0 &&
-        weir_worker_results_waiting(self) == 0)
-        leave(self);
-    else
+    weir_worker_leave(self, now);
+    if (self->state != WEIR_WORKER_STOPPED)
         tick(self, ask_ns, now);
 }
 

@@ -1,6 +1,7 @@
 /* The worker machine's inside, shared by its files:
  *
- *   worker.c          the role: events, turns, drain, admin
+ *   worker.c          the role: events, turns, admin
+ *   worker_drain.c    its end
  *   worker_hold.c     what is held: leases, and the lots of messages delivered under them
  *   worker_start.c    which messages are started next, and as which jobs
  *   worker_outcome.c  what comes of the jobs
@@ -143,7 +144,14 @@ struct weir_worker_upstream {
     uint64_t reaches[(1u << 16) / 64]; /* bitmap of stream tags that have been seen there */
 };
 
-enum weir_worker_state { WEIR_WORKER_SERVING, WEIR_WORKER_DRAINING, WEIR_WORKER_STOPPED };
+/*  SERVING ── DRAIN ──► DRAINING ── nothing runs, ──► LEAVING ── all acks are ──► STOPPED
+ *                                 no result waits              confirmed          */
+enum weir_worker_state {
+    WEIR_WORKER_SERVING,
+    WEIR_WORKER_DRAINING,
+    WEIR_WORKER_LEAVING,
+    WEIR_WORKER_STOPPED
+};
 
 struct weir_worker_counts {
     uint64_t done, failed, rejected, unavailable, released; /* messages acked so */
@@ -166,7 +174,8 @@ struct weir_worker {
     uint64_t number; /* this worker's own, random */
     enum weir_worker_state state;
     int64_t drain_until_ns;
-    bool drain_over; /* what has not ended by then is given back */
+    bool drain_over;     /* what has not ended by then is given back */
+    int64_t leave_by_ns; /* LEAVING */
 
     struct weir_worker_upstream *upstreams;
     uint32_t upstream_count;
@@ -214,6 +223,16 @@ void weir_worker_complain(struct weir_worker *self, enum weir_log_level level,
 
 /* Say whose work it is that we want; JOIN, for a dynamic group. */
 void weir_worker_serve(const struct weir_worker *self, struct weir_worker_upstream *upstream);
+
+/* ---- worker_drain.c ---- */
+
+void weir_worker_drain(struct weir_worker *self, const struct weir_now *now);
+/* Give up what has not ended when the drain's time is over. */
+void weir_worker_drain_tick(struct weir_worker *self, const struct weir_now *now);
+/* End of a turn: stop when there is nothing left to do, and to wait for. */
+void weir_worker_leave(struct weir_worker *self, const struct weir_now *now);
+/* When to be called next. */
+int64_t weir_worker_drain_next(const struct weir_worker *self);
 
 /* ---- worker_hold.c ---- */
 
@@ -281,6 +300,10 @@ void weir_worker_ack(struct weir_worker *self, const struct weir_worker_lease *l
 void weir_worker_ack_flush(struct weir_worker *self);
 /* A beat with this serial was echoed: what was acked ahead of it has arrived. */
 void weir_worker_ack_confirm(struct weir_worker_upstream *upstream, uint64_t serial);
+/* Something was acked that no beat has followed, whose echo would confirm it. */
+bool weir_worker_ack_unasked(const struct weir_worker_upstream *upstream);
+/* Messages whose acks may have been lost. */
+uint64_t weir_worker_ack_unconfirmed(const struct weir_worker_upstream *upstream);
 /* A new session: say again what may have been lost with the last one. */
 void weir_worker_ack_repeat(struct weir_worker *self, struct weir_worker_upstream *upstream);
 void weir_worker_ack_fini(struct weir_worker *self);

@@ -93,7 +93,7 @@ static void frame_add(struct frame *frame, const struct weir_worker_ack *ack, ui
 
 /* ---- acks that may have been lost ---- */
 
-static struct weir_worker_kept *kept_at(struct weir_worker_upstream *upstream, uint32_t i)
+static struct weir_worker_kept *kept_at(const struct weir_worker_upstream *upstream, uint32_t i)
 {
     return &upstream->kept[(upstream->kept_head + i) % upstream->kept_capacity];
 }
@@ -135,6 +135,20 @@ void weir_worker_ack_confirm(struct weir_worker_upstream *upstream, uint64_t ser
 {
     while (upstream->kept_count > 0 && kept_at(upstream, 0)->serial < serial)
         kept_drop(upstream);
+}
+
+bool weir_worker_ack_unasked(const struct weir_worker_upstream *upstream)
+{
+    return upstream->kept_count > 0 && kept_at(upstream, upstream->kept_count - 1)->serial >=
+                                           upstream->beats[upstream->beat_newest].serial;
+}
+
+uint64_t weir_worker_ack_unconfirmed(const struct weir_worker_upstream *upstream)
+{
+    uint64_t messages = 0;
+    for (uint32_t i = 0; i < upstream->kept_count; i++)
+        messages += kept_at(upstream, i)->ack.count;
+    return messages;
 }
 
 void weir_worker_ack_repeat(struct weir_worker *self, struct weir_worker_upstream *upstream)

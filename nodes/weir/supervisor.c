@@ -17,8 +17,8 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#define STAGE_MS (WEIR_DRAIN_MS + 15000) /* the nodes' own limit, and time to end */
-#define KILL_MS 2000                     /* after a second signal */
+#define STAGE_MS (WEIR_DRAIN_MS + WEIR_LEAVE_MS + 5000) /* a node's own limit, and time to end */
+#define KILL_MS 2000                                    /* after a second signal */
 
 /* The order of draining. Workers end first: they finish what runs, hand their results to a sink
  * that is still there, and ack through routers to ventilators that are still there. Then the

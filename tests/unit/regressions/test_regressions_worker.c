@@ -178,9 +178,35 @@ static void what_a_killed_job_had_not_begun_waits_again(void **state)
     assert_null(script_find(self->script, WEIR_VERB_ACK));
 }
 
+/* 7: a worker that was told to end closed its connections as soon as it had handed its last acks to
+ * them. What was still unsent there was lost with its BYE: what it had done was out until it was
+ * found lost, and then done again, as suspects. */
+static void the_last_acks_have_arrived_before_the_end(void **state)
+{
+    struct worker *self = *state;
+    worker_up(self);
+    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 1});
+    worker_event(self, WEIR_EVENT_DRAIN, 0);
+    const struct said *less = script_find(self->script, WEIR_VERB_CREDIT);
+    assert_non_null(less);
+    worker_credited(self, 0, less->control.serial, less->control.messages, less->control.bytes);
+    worker_job_is(self, 0, WEIR_DONE);
+    worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+    assert_int_equal(self->script->stopped, -1);
+    const struct said *beat = script_find(self->script, WEIR_VERB_HEARTBEAT); /* at once */
+    assert_non_null(beat);
+    assert_null(script_find(self->script, WEIR_VERB_BYE));
+    worker_echo(self, 0, beat->control.serial - 1, INCARNATION, NULL, 0); /* an older one's */
+    assert_int_equal(self->script->stopped, -1);
+    worker_echo(self, 0, beat->control.serial, INCARNATION, NULL, 0);
+    assert_non_null(script_find(self->script, WEIR_VERB_BYE));
+    assert_int_equal(self->script->stopped, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_last_acks_have_arrived_before_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_killed_job_had_not_begun_waits_again, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(the_window_of_a_search_holds_over_all_lots, setup,

@@ -597,9 +597,86 @@ static void drain_gives_back_and_finishes(void **state)
     assert_int_equal(self->script->job_count, 2);
     worker_job_is(self, 1, WEIR_RETRY);
     worker_expect_ack(self, 1, 1, 1, WEIR_RETRY);
-    const struct said *bye = script_expect(self->script, UP(0), WEIR_VERB_BYE);
+    worker_confirm(self, 0);
+    const struct said *bye = script_find(self->script, WEIR_VERB_BYE);
+    assert_non_null(bye);
+    assert_int_equal(bye->port, UP(0));
     assert_int_equal(bye->control.worker, self->number);
     assert_int_equal(self->script->stopped, 0);
+}
+
+/* Whether the worker has said what shows that its acks have arrived. */
+static bool asks(struct worker *self)
+{
+    return script_find(self->script, WEIR_VERB_HEARTBEAT) != NULL;
+}
+
+static void what_comes_while_it_leaves_is_given_back_and_confirmed(void **state)
+{
+    struct worker *self = *state;
+    uint64_t messages, bytes;
+    worker_up(self);
+    script_skip(self->script);
+    worker_event(self, WEIR_EVENT_DRAIN, 0);
+    assert_true(worker_credit(self, 0, &messages, &bytes));
+    assert_int_equal(messages, 0);
+    assert_int_equal(self->script->stopped, -1); /* a DELIVER may be on its way */
+    deliver(self, 1, 0, 2);
+    worker_expect_ack(self, 1, 0, 2, WEIR_RELEASE);
+    assert_true(asks(self));
+    deliver(self, 2, 0, 1);
+    worker_expect_ack(self, 2, 0, 1, WEIR_RELEASE);
+    assert_true(asks(self));
+    worker_confirm(self, 0);
+    assert_non_null(script_find(self->script, WEIR_VERB_BYE));
+    assert_int_equal(self->script->stopped, 0);
+}
+
+static void who_is_away_is_waited_for_only_with_acks_for_it(void **state)
+{
+    struct worker *self = *state;
+    worker_up(self);
+    deliver(self, 1, 0, 2);
+    worker_job_is(self, 0, WEIR_DONE);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
+    worker_job_is(self, 1, WEIR_DONE);
+    worker_event(self, WEIR_EVENT_DRAIN, 0);
+    assert_int_equal(self->script->stopped, -1);
+    worker_pass_ms(self, 50);
+    worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
+    script_skip(self->script);
+    worker_welcome(self, 0, INCARNATION);
+    worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+    worker_expect_ack(self, 1, 1, 1, WEIR_DONE);
+    assert_true(asks(self));
+    assert_int_equal(self->script->stopped, -1);
+    worker_confirm(self, 0);
+    assert_int_equal(self->script->stopped, 0);
+}
+
+static void who_is_away_without_acks_is_not_waited_for(void **state)
+{
+    struct worker *self = *state;
+    worker_up(self);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
+    worker_event(self, WEIR_EVENT_DRAIN, 0);
+    assert_int_equal(self->script->stopped, 0);
+}
+
+static void who_stays_away_is_not_waited_for_for_ever(void **state)
+{
+    struct worker *self = *state;
+    worker_up(self);
+    deliver(self, 1, 0, 2);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
+    worker_job_is(self, 0, WEIR_DONE);
+    worker_job_is(self, 1, WEIR_DONE);
+    worker_event(self, WEIR_EVENT_DRAIN, 0);
+    worker_pass_ms(self, WEIR_LEAVE_MS - 1);
+    assert_int_equal(self->script->stopped, -1);
+    worker_pass_ms(self, 1);
+    assert_int_equal(self->script->stopped, 0);
+    assert_non_null(strstr(self->script->log, "2 messages may be delivered again"));
 }
 
 static void drain_ends_what_does_not_end(void **state)
@@ -622,6 +699,7 @@ static void drain_ends_what_does_not_end(void **state)
     worker_job_end(self, 0);
     worker_job_end(self, 1);
     worker_expect_ack(self, 1, 1, 1, WEIR_RELEASE);
+    worker_confirm(self, 0);
     assert_int_equal(self->script->stopped, 0);
 }
 
@@ -655,6 +733,10 @@ int main(void)
         TEST(acks_take_another_way_that_leads_there),
         TEST(drain_gives_back_and_finishes),
         TEST(drain_ends_what_does_not_end),
+        TEST(what_comes_while_it_leaves_is_given_back_and_confirmed),
+        TEST(who_is_away_is_waited_for_only_with_acks_for_it),
+        TEST(who_is_away_without_acks_is_not_waited_for),
+        TEST(who_stays_away_is_not_waited_for_for_ever),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

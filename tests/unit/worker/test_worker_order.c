@@ -315,6 +315,7 @@ static void drain_gives_a_suspect_back(void **state)
     script_skip(self->script);
     worker_event(self, WEIR_EVENT_DRAIN, 0);
     worker_expect_ack(self, 2, 9, 1, WEIR_RELEASE);
+    worker_confirm(self, 0);
     assert_int_equal(self->script->stopped, 0);
 }
 

@@ -123,6 +123,22 @@ void worker_results_held(struct worker *self, uint64_t number, uint32_t count)
     worker_feed(self, WEIR_PORT_TO, &ok);
 }
 
+void worker_confirm(struct worker *self, uint32_t upstream)
+{
+    const uint32_t count = self->script->said_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct said *said = &self->script->said[i];
+        const struct weir_control *control = &said->control;
+        if (said->port != UP(upstream))
+            continue;
+        if (control->verb == WEIR_VERB_CREDIT)
+            worker_credited(self, upstream, control->serial, control->messages, control->bytes);
+        else if (control->verb == WEIR_VERB_HEARTBEAT)
+            worker_echo(self, upstream, control->serial, INCARNATION + upstream, control->leases,
+                        control->lease_count);
+    }
+}
+
 void worker_pass_ms(struct worker *self, int64_t ms)
 {
     script_pass_ms(self->script, ms);

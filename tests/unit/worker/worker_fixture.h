@@ -32,6 +32,8 @@ void worker_credited(struct worker *self, uint32_t upstream, uint64_t serial, ui
                      uint64_t bytes);
 void worker_echo(struct worker *self, uint32_t upstream, uint64_t serial, uint64_t incarnation,
                  struct weir_lease_ref *live, uint32_t count);
+/* The upstream has read all that was said to it: it echoes every beat, and confirms all credit. */
+void worker_confirm(struct worker *self, uint32_t upstream);
 /* The sink's OK for batch `number` of results. */
 void worker_results_held(struct worker *self, uint64_t number, uint32_t count);
 /* Let time pass, then the timer go off. */
