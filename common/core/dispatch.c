@@ -173,6 +173,8 @@ static void on_frame(struct weir_dispatch *self, struct peer *peer, struct weir_
     if (peer->state > PEER_SILENT) {
         if (control->verb == WEIR_VERB_ACK)
             on_ack(self, peer, control);
+        else if (control->verb == WEIR_VERB_BYE && peer->state == PEER_GONE)
+            weir_dispatch_bye(self, peer, control);
         return;
     }
     weir_dispatch_heard(self, peer);

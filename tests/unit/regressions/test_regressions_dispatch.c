@@ -27,6 +27,13 @@ static void on_control(void *self, uint64_t peer, const struct weir_control *con
     (void)self, (void)peer, (void)control, (void)now;
 }
 
+static void on_lost(void *self, uint64_t worker, const char *name,
+                    const struct weir_lease_ref *leases, uint32_t count, const struct weir_now *now)
+{
+    (void)self, (void)worker, (void)leases, (void)now;
+    fail_msg("%s is lost, with %u leases", name, count);
+}
+
 static void on_released(void *self, const struct weir_lease_ref *leases, uint32_t count,
                         const struct weir_now *now)
 {
@@ -44,6 +51,7 @@ static int setup(void **state)
                                               .room = on_group,
                                               .ack = on_control,
                                               .beat = on_control,
+                                              .lost = on_lost,
                                               .released = on_released};
     const struct weir_dispatch_config config = {.name = "hub", .role = "router", .port = PORT};
     server->dispatch = weir_dispatch_new(&config, &owner, &server->script.host, 1);
@@ -216,6 +224,29 @@ static void test_what_a_full_ready_leaves_out_is_held(void **state)
     free(held);
 }
 
+/* 5: a worker said BYE and closed its connection. The connection's end became known before the BYE
+ * was read, for there was much to read, and the BYE was thrown away: what the worker had given back
+ * became suspects, as after a crash. */
+static void test_a_bye_counts_behind_the_end_of_its_connection(void **state)
+{
+    struct server *server = *state;
+    struct weir_slice_info slice = {.count = 1, .sequence = 1, .time_ms = 1, .attempt = 1};
+    struct weir_control deliver = control_deliver(GROUP, INCARNATION, 9, &slice, 1);
+    struct weir_control ready = control_ready("worker", WORKER, "kate");
+    struct weir_control credit = control_credit(GROUP, 10, 1 << 20);
+    struct weir_control bye = {.verb = WEIR_VERB_BYE};
+    struct weir_frames frames = {0};
+    say(server, &ready);
+    say(server, &credit);
+    script_slice(&frames, 1, 1, 0, NULL);
+    weir_dispatch_deliver(server->dispatch, PEER, &deliver, &frames, &server->script.now);
+    script_event(&server->script, WEIR_EVENT_PEER_GONE, PORT, PEER, take, server->dispatch);
+    say(server, &bye);
+    assert_int_equal(server->released, 1);
+    script_wait(&server->script, WEIR_LOSS_GRACE_MS);
+    weir_dispatch_tick(server->dispatch, &server->script.now); /* on_lost fails */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +255,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_was_never_named_may_be_on_its_way, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_an_idle_worker_comes_before_a_busy_one, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_bye_counts_behind_the_end_of_its_connection, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_ready_that_is_read_late_takes_no_session, setup,
                                         teardown),
