@@ -4,9 +4,10 @@
  *     load probe ENDPOINT                  send one
  *     load work ENDPOINT GROUP COUNT done|retry|hold
  *         take COUNT messages: finish them, have each tried again in an hour (every fifth is
- *         finished, or a breaker would open), or keep them until stdin ends
+ *         finished, or a breaker would open), or hold so many; what comes beyond is held, too
  *
- * Each says "ok" on a line when that is so, and ends; hold says it when it has them. */
+ * Each says "ok" on a line when that is so. Who works goes on holding what it has until stdin ends,
+ * and gives it back. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #define PAYLOAD_BYTES 100
 #define HOUR_MS (3600 * 1000)
 #define WAIT_MS 600000
+#define PREFETCH 4096
 
 static int fail(const struct weir_error *error)
 {
@@ -68,34 +70,40 @@ static int fill(const char *endpoint, uint64_t messages, uint64_t keys)
 
 /* ---- working ---- */
 
-enum deed { DEED_DONE, DEED_RETRY, DEED_HOLD };
-
 struct work {
-    enum deed deed;
-    uint64_t count; /* wanted */
+    bool retry;
+    uint64_t count; /* of messages to take */
     uint64_t taken, spared;
-    bool released;
+    bool holding, released;
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
 
-/* Messages beyond `count` are given back. */
+static int hold(struct work *work)
+{
+    work->holding = true;
+    pthread_cond_broadcast(&work->changed);
+    while (!work->released)
+        pthread_cond_wait(&work->changed, &work->lock);
+    return WEIR_RELEASE;
+}
+
+static int take(struct work *work)
+{
+    if (work->retry && work->spared < work->taken / 4) {
+        work->spared++;
+        return WEIR_DONE;
+    }
+    work->taken++;
+    pthread_cond_broadcast(&work->changed);
+    return work->retry ? WEIR_RETRY : WEIR_DONE;
+}
+
 static int handle(weir_job_t *job, void *arg)
 {
     struct work *work = arg;
-    int outcome = work->deed == DEED_DONE ? WEIR_DONE : WEIR_RETRY;
     pthread_mutex_lock(&work->lock);
-    if (work->taken == work->count) {
-        outcome = WEIR_RELEASE;
-    } else if (work->deed == DEED_RETRY && work->spared < work->taken / 4) {
-        work->spared++;
-        outcome = WEIR_DONE;
-    } else {
-        work->taken++;
-        pthread_cond_broadcast(&work->changed);
-    }
-    while (work->deed == DEED_HOLD && !work->released)
-        pthread_cond_wait(&work->changed, &work->lock);
+    const int outcome = work->taken == work->count ? hold(work) : take(work);
     pthread_mutex_unlock(&work->lock);
     if (outcome == WEIR_RETRY) {
         weir_job_error(job, "the test wants it again");
@@ -104,11 +112,20 @@ static int handle(weir_job_t *job, void *arg)
     return outcome;
 }
 
-static void wait_for_count(struct work *work, uint64_t count)
+/* All taken; or the first of those to hold is: the others wait behind it, in the same worker. */
+static void wait_until_busy(struct work *work)
 {
     pthread_mutex_lock(&work->lock);
-    while (work->taken < count)
+    while (work->count > 0 ? work->taken < work->count : !work->holding)
         pthread_cond_wait(&work->changed, &work->lock);
+    pthread_mutex_unlock(&work->lock);
+}
+
+static void release(struct work *work)
+{
+    pthread_mutex_lock(&work->lock);
+    work->released = true;
+    pthread_cond_broadcast(&work->changed);
     pthread_mutex_unlock(&work->lock);
 }
 
@@ -119,30 +136,32 @@ static void wait_for_end_of_stdin(void)
         continue;
 }
 
-static int take(const char *endpoint, const char *group, struct work *work)
+static int run(const char *endpoint, const char *group, struct work *work, uint32_t prefetch)
 {
     struct weir_error error;
     weir_worker_options_t *options = weir_worker_options_new(group, handle, work);
     weir_worker_options_add_from(options, endpoint);
-    weir_worker_options_set_prefetch(
-        options, work->deed == DEED_HOLD ? (uint32_t)work->count : 4096, 64u << 20);
+    weir_worker_options_set_prefetch(options, prefetch, 64u << 20);
     weir_worker_t *worker = weir_worker_start(options, &error);
     weir_worker_options_destroy(&options);
     if (worker == NULL)
         return fail(&error);
-    /* One handler is enough to hold them: the others wait behind it, in the same worker. */
-    wait_for_count(work, work->deed == DEED_HOLD ? 1 : work->count);
-    int status = EXIT_SUCCESS;
-    if (work->deed == DEED_HOLD) {
-        status = say_ok();
-        wait_for_end_of_stdin();
-        pthread_mutex_lock(&work->lock);
-        work->released = true;
-        pthread_cond_broadcast(&work->changed);
-        pthread_mutex_unlock(&work->lock);
-    }
+    wait_until_busy(work);
+    const int status = say_ok();
+    wait_for_end_of_stdin();
+    release(work);
     weir_worker_stop(&worker);
-    return work->deed == DEED_HOLD ? status : say_ok();
+    return status;
+}
+
+static int work(const char *endpoint, const char *group, uint64_t count, const char *deed)
+{
+    const bool hold = strcmp(deed, "hold") == 0;
+    struct work work = {.retry = strcmp(deed, "retry") == 0,
+                        .count = hold ? 0 : count,
+                        .lock = PTHREAD_MUTEX_INITIALIZER,
+                        .changed = PTHREAD_COND_INITIALIZER};
+    return run(endpoint, group, &work, hold ? (uint32_t)count : PREFETCH);
 }
 
 int main(int argc, char **argv)
@@ -151,15 +170,8 @@ int main(int argc, char **argv)
         return fill(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
     if (argc == 3 && strcmp(argv[1], "probe") == 0)
         return fill(argv[2], 1, 0);
-    if (argc == 6 && strcmp(argv[1], "work") == 0) {
-        struct work work = {.deed = strcmp(argv[5], "done") == 0    ? DEED_DONE
-                                    : strcmp(argv[5], "retry") == 0 ? DEED_RETRY
-                                                                    : DEED_HOLD,
-                            .count = strtoull(argv[4], NULL, 10),
-                            .lock = PTHREAD_MUTEX_INITIALIZER,
-                            .changed = PTHREAD_COND_INITIALIZER};
-        return take(argv[2], argv[3], &work);
-    }
+    if (argc == 6 && strcmp(argv[1], "work") == 0)
+        return work(argv[2], argv[3], strtoull(argv[4], NULL, 10), argv[5]);
     fprintf(stderr, "usage: load fill|probe|work ENDPOINT …\n");
     return 64;
 }
