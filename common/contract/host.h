@@ -66,6 +66,9 @@ struct weir_host {
      */
     void (*stopped)(void *self, int status);
     void (*log)(void *self, enum weir_log_level level, const char *text);
+    /* For people: what this port serves or is connected to. Lives as long as the host. May be NULL.
+     */
+    const char *(*endpoint)(void *self, uint32_t port);
 };
 
 /* What every role is to whoever drives it. A role struct begins with this. */

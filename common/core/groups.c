@@ -163,7 +163,8 @@ void weir_groups_join(struct weir_ventilator *v, uint64_t peer, const struct wei
         wait_for_flush(v, peer, control, group);
     } else if (!v->config.dynamic_groups) {
         refuse(v, peer, name,
-               "there is no such group, and the topology does not allow dynamic-groups");
+               "there is no such group, and this ventilator does not allow dynamic-groups: declare "
+               "it in the topology, or allow them");
     } else if (v->group_count == WEIR_GROUPS_MAX) {
         refuse(v, peer, name, "the ventilator has as many groups as it can; remove one");
     } else {

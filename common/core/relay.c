@@ -1,4 +1,5 @@
 /* The router: to an upstream it is one big worker, to a worker it is a ventilator. */
+#include "port_name.h"
 #include "relay_state.h"
 
 #include <stdarg.h>
@@ -270,7 +271,8 @@ static void on_error(struct relay *self, uint32_t index, struct relay_group *gro
         weir_relay_lend(self, group);
         return;
     }
-    weir_relay_log(self, WEIR_LOG_WARNING, "upstream %s: %.*s: %.*s", self->upstreams[index].name,
+    const struct weir_port_name name = weir_port_name(&self->host, WEIR_PORT_FROM + index);
+    weir_relay_log(self, WEIR_LOG_WARNING, "%s reports an error: %.*s: %.*s", name.text,
                    (int)control->code.bytes, control->code.data, (int)control->text.bytes,
                    control->text.data);
 }

@@ -12,6 +12,7 @@
 #include <base/alloc.h>
 #include <base/hash_table.h>
 #include <base/topic.h>
+#include <core/port_name.h>
 #include <core/session.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,9 +114,9 @@ static void complain(struct weir_session *self, const char *what)
     if (self->warned)
         return;
     self->warned = true;
-    char text[WEIR_ERROR_TEXT_BYTES + 96];
-    snprintf(text, sizeof text, "upstream %u sends what it should not (ignored): %s",
-             self->port - WEIR_PORT_FROM, what);
+    const struct weir_port_name name = weir_port_name(&self->host, self->port);
+    char text[WEIR_ERROR_TEXT_BYTES + sizeof name.text + 64];
+    snprintf(text, sizeof text, "%s sends what it should not (ignored): %s", name.text, what);
     self->host.log(self->host.self, WEIR_LOG_WARNING, text);
 }
 

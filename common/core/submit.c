@@ -17,6 +17,7 @@
  * oldest without an answer, and the server goes on from there. */
 #include <base/alloc.h>
 #include <base/canary.h>
+#include <core/port_name.h>
 #include <core/submit.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -201,8 +202,10 @@ void weir_submit_send(struct weir_submit *self, struct weir_batch_builder *build
 
 static void complain(struct weir_submit *self, const char *what, const char *text, size_t bytes)
 {
-    char line[WEIR_ERROR_TEXT_BYTES];
-    snprintf(line, sizeof line, "%s: %.*s", what, (int)(bytes < 400 ? bytes : 400), text);
+    const struct weir_port_name name = weir_port_name(&self->host, self->port);
+    char line[WEIR_ERROR_TEXT_BYTES + sizeof name.text];
+    snprintf(line, sizeof line, "%s %s: %.*s", name.text, what, (int)(bytes < 400 ? bytes : 400),
+             text);
     self->host.log(self->host.self, WEIR_LOG_WARNING, line);
 }
 
@@ -258,7 +261,8 @@ static void take_ok(struct weir_submit *self, const struct weir_control *control
     if (fits)
         answered(self, slot, true, event);
     else
-        complain(self, "an OK does not fit its batch and was ignored", "count or duplicates", 19);
+        complain(self, "sends an OK that does not fit its batch (ignored)", "count or duplicates",
+                 19);
 }
 
 static void take_refused(struct weir_submit *self, const struct weir_control *control,
@@ -291,7 +295,8 @@ static void take_message(struct weir_submit *self, struct weir_event *event)
     struct weir_error error = {0};
     if (event->frames->count == 0 ||
         weir_control_decode(&event->frames->at[0], &control, &error) != 0) {
-        complain(self, "an answer to a batch does not parse", error.text, strlen(error.text));
+        complain(self, "sends an answer to a batch that does not parse", error.text,
+                 strlen(error.text));
         return;
     }
     self->heard_ns = event->now.mono_ns;
@@ -308,8 +313,7 @@ static void take_message(struct weir_submit *self, struct weir_event *event)
         tell_busy(self, &control, &event->now);
         pause_for(self, control.retry_ms, &event->now);
     } else if (control.verb == WEIR_VERB_ERROR) {
-        complain(self, "the receiver of batches reports an error", control.text.data,
-                 control.text.bytes);
+        complain(self, "reports an error", control.text.data, control.text.bytes);
     }
     weir_control_fini(&control);
     flush(self, &event->now);

@@ -2,6 +2,7 @@
  * results and acks leave, credit is lent, and the next wake-up is asked for. */
 #include <base/alloc.h>
 #include <core/admin.h>
+#include <core/port_name.h>
 #include <core/worker.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -83,22 +84,24 @@ static void on_error(struct weir_worker *self, struct weir_worker_upstream *upst
                      const struct weir_control *control, const struct weir_now *now)
 {
     const int bytes = (int)(control->text.bytes < 300 ? control->text.bytes : 300);
+    const struct weir_port_name name =
+        weir_port_name(&self->host, WEIR_PORT_FROM + upstream->number);
     if (is_code(control, WEIR_CODE_NOT_READY)) /* the session says READY again */
         return;
     if (!is_code(control, WEIR_CODE_GROUP)) {
-        weir_worker_complain(self, WEIR_LOG_WARNING, now, "upstream %" PRIu32 " reports: %.*s",
-                             upstream->number, bytes, control->text.data);
+        weir_worker_complain(self, WEIR_LOG_WARNING, now, "%s reports an error: %.*s", name.text,
+                             bytes, control->text.data);
         return;
     }
     int64_t wait_ms = weir_worker_refused(upstream, now);
     if (wait_ms == 0)
         return;
     char *text = weir_asprintf(
-        "group %s gets no work from upstream %" PRIu32 ": %.*s. %s. Asking again in %" PRId64 " s",
-        self->group, upstream->number, bytes, control->text.data,
-        self->topic_count > 0
-            ? "Take other topics or another name, or allow dynamic-groups at the ventilator"
-            : "Declare the group under the ventilator's `groups`, or join it with topics",
+        "group %s gets no work from %s: %.*s.%s Asking again in %" PRId64 " s", self->group,
+        name.text, bytes, control->text.data,
+        self->topic_count > 0 /* what a JOIN is refused for says what to do */
+            ? ""
+            : " Declare the group under the ventilator's `groups`, or join it with topics.",
         wait_ms / 1000);
     self->counts.errors++;
     self->host.log(self->host.self, WEIR_LOG_ERROR, text);

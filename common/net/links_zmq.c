@@ -22,6 +22,9 @@ static const int64_t probe_after_ns[] = {
 };
 #define PROBE_ROUNDS (sizeof probe_after_ns / sizeof *probe_after_ns)
 
+/* For so long a server may be away (it is started again, say) before a word is said about it. */
+#define AWAY_NS (5 * WEIR_NS_PER_S)
+
 #define WATCHED_EVENTS                                                                             \
     (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
@@ -39,6 +42,7 @@ void weir_socket_watch(struct weir_socket *self, void *context)
     WEIR_ASSERT(rc == 0);
     rc = zmq_connect(self->monitor, address);
     WEIR_ASSERT(rc == 0);
+    self->away_ns = self->server ? WEIR_TIME_NEVER : weir_clock_now().mono_ns + AWAY_NS;
 }
 
 void weir_socket_unwatch(struct weir_socket *self)
@@ -213,15 +217,28 @@ static enum weir_link_change server_change(struct weir_socket *self, int64_t mon
     return WEIR_LINK_PEER_GONE;
 }
 
-static enum weir_link_change client_change(struct weir_socket *self)
+static enum weir_link_change client_change(struct weir_socket *self, int64_t mono_ns)
 {
     if (self->told && self->broke) {
         self->told = self->broke = false;
+        self->away_ns = mono_ns + AWAY_NS;
         return WEIR_LINK_BROKEN;
     }
     if (!self->told && self->up) {
         self->told = true;
+        if (self->away_said)
+            weir_log(WEIR_LOG_INFO, "%s: connected", self->endpoint);
+        self->away_said = false;
+        self->away_ns = WEIR_TIME_NEVER;
         return WEIR_LINK_CONNECTED;
+    }
+    if (self->away_ns <= mono_ns) {
+        weir_log(WEIR_LOG_WARNING,
+                 "%s: nobody has answered for %d s; trying on. Is this the endpoint of a node, and "
+                 "is that one up?",
+                 self->endpoint, (int)(AWAY_NS / WEIR_NS_PER_S));
+        self->away_said = true;
+        self->away_ns = WEIR_TIME_NEVER;
     }
     return WEIR_LINK_SAME;
 }
@@ -230,14 +247,14 @@ enum weir_link_change weir_socket_change(struct weir_socket *self, int64_t mono_
 {
     *peer = 0;
     weir_socket_observe(self);
-    return self->server ? server_change(self, mono_ns, peer) : client_change(self);
+    return self->server ? server_change(self, mono_ns, peer) : client_change(self, mono_ns);
 }
 
 int64_t weir_socket_due(const struct weir_socket *self)
 {
     if (self->gone_count > 0)
         return 0;
-    int64_t due = self->probe_all ? self->probe_all_ns : WEIR_TIME_NEVER;
+    int64_t due = self->probe_all ? self->probe_all_ns : self->away_ns;
     for (uint32_t i = 0; i < self->lost_count; i++)
         if (self->lost[i].at_ns < due)
             due = self->lost[i].at_ns;

@@ -33,9 +33,11 @@ struct weir_socket {
     uint64_t turned_away; /* messages of peers over WEIR_PEERS_MAX */
     uint64_t unsent;      /* messages that nobody was there to take */
     /* client */
-    bool up;        /* as the monitor says */
-    bool broke;     /* … and it was down since `told` was set */
-    bool told;      /* as the owner was told */
+    bool up;         /* as the monitor says */
+    bool broke;      /* … and it was down since `told` was set */
+    bool told;       /* as the owner was told */
+    int64_t away_ns; /* when it will be said that nobody answers; WEIR_TIME_NEVER: not again */
+    bool away_said;
     uint64_t stale; /* messages of a connection that had ended */
 };
 

@@ -126,6 +126,11 @@ static void host_log(void *host, enum weir_log_level level, const char *text)
     weir_log(level, "%s", text);
 }
 
+static const char *host_endpoint(void *host, uint32_t port)
+{
+    return weir_reactor_endpoint(host, port);
+}
+
 /* ---- Making and wiring ---------------------------------------------------------------------- */
 
 struct weir_reactor *weir_reactor_new(void)
@@ -140,6 +145,7 @@ struct weir_reactor *weir_reactor_new(void)
         .kill = host_kill,
         .stopped = host_stopped,
         .log = host_log,
+        .endpoint = host_endpoint,
     };
     self->wake_at_ns = WEIR_TIME_NEVER;
     self->signal_fd = -1;

@@ -351,6 +351,44 @@ static void a_client_hears_of_its_link_and_nothing_old_reaches_the_next_server(v
     free(endpoint);
 }
 
+/* What the socket says on stderr when it is asked for changes at that time; then it is free()d. */
+static char *said_at(struct weir_socket *socket, int64_t mono_ns)
+{
+    char *text = calloc(1, 1024);
+    int ends[2], kept = dup(STDERR_FILENO);
+    uint64_t peer;
+    assert_non_null(text);
+    assert_int_equal(pipe(ends), 0);
+    assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+    enum weir_link_change change = weir_socket_change(socket, mono_ns, &peer);
+    assert_true(dup2(kept, STDERR_FILENO) >= 0);
+    close(ends[1]);
+    close(kept);
+    assert_true(read(ends[0], text, 1023) >= 0);
+    close(ends[0]);
+    assert_int_equal(change, WEIR_LINK_SAME);
+    return text;
+}
+
+static void it_is_said_once_that_nobody_answers(void **state)
+{
+    struct fixture *fixture = *state;
+    struct weir_socket *lonely = dial(fixture->context, "ipc:///nobody/listens/here");
+    const int64_t due = weir_socket_due(lonely);
+    assert_true(due > weir_clock_now().mono_ns);
+    char *before = said_at(lonely, due - 1), *then = said_at(lonely, due);
+    assert_string_equal(before, "");
+    assert_non_null(strstr(then, "ipc:///nobody/listens/here: nobody has answered for 5 s"));
+    free(before);
+    free(then);
+    assert_int_equal(weir_socket_due(lonely), WEIR_TIME_NEVER);
+    char *later = said_at(lonely, due + 60 * WEIR_NS_PER_S);
+    assert_string_equal(later, "");
+    free(later);
+    weir_socket_destroy(&lonely);
+    assert_int_equal(weir_socket_due(fixture->client), WEIR_TIME_NEVER); /* that one is answered */
+}
+
 static void a_probe_is_ignored_on_both_sides(void **state)
 {
     struct fixture *fixture = *state;
@@ -461,6 +499,7 @@ int main(int argc, char **argv)
         WITH_SOCKETS(a_killed_process_is_found_gone_fast_and_others_are_not),
         WITH_SOCKETS(many_peers_that_end_at_once_are_all_told),
         WITH_SOCKETS(a_client_hears_of_its_link_and_nothing_old_reaches_the_next_server),
+        WITH_SOCKETS(it_is_said_once_that_nobody_answers),
         WITH_SOCKETS(a_probe_is_ignored_on_both_sides),
         WITH_SOCKETS(a_second_bind_is_refused),
         WITH_SOCKETS(an_endpoint_that_is_none_is_refused),

@@ -157,6 +157,33 @@ static void an_unknown_group_is_loud_and_asked_for_again(void **state)
     }
 }
 
+static const char *on_endpoint(void *arg, uint32_t port)
+{
+    (void)arg;
+    return port == UP(0) ? "tcp://hub:7402" : NULL;
+}
+
+static void say_error(struct worker *self, uint32_t upstream, const char *code)
+{
+    struct weir_control error = {.verb = WEIR_VERB_ERROR};
+    WEIR_SET(&error, code, CODE, weir_text_of(code));
+    WEIR_SET(&error, text, TEXT, weir_text_of("not like this"));
+    WEIR_SET(&error, group, GROUP, weir_text_of("email"));
+    worker_feed(self, UP(upstream), &error);
+}
+
+static void an_upstream_is_named_by_its_endpoint(void **state)
+{
+    struct worker *self = *state;
+    self->script->host.endpoint = on_endpoint;
+    self->config.upstream_count = 2;
+    worker_up(self);
+    say_error(self, 0, WEIR_CODE_MALFORMED);
+    assert_string_equal(self->script->log, "tcp://hub:7402 reports an error: not like this");
+    say_error(self, 1, WEIR_CODE_GROUP);
+    assert_non_null(strstr(self->script->log, "no work from upstream 1: not like this."));
+}
+
 static void a_dynamic_group_is_joined(void **state)
 {
     struct worker *self = *state;
@@ -714,6 +741,7 @@ int main(void)
         TEST(lends_to_the_upstream_that_has_work),
         TEST(waiting_is_remembered),
         TEST(an_unknown_group_is_loud_and_asked_for_again),
+        TEST(an_upstream_is_named_by_its_endpoint),
         TEST(a_dynamic_group_is_joined),
         TEST(jobs_are_told_all_they_need),
         TEST(a_slice_is_split_over_the_executors),
