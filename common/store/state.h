@@ -65,6 +65,7 @@ struct weir_state {
     uint64_t payload_bytes_uncommitted;
     uint64_t wal_bytes;        /* after the last transaction */
     uint64_t wal_bytes_wanted; /* at most, while nobody reads */
+    uint64_t wal_bytes_warn;   /* more is complained about */
     int64_t warned_ns;         /* when a long WAL was last complained about */
 };
 

@@ -1,10 +1,12 @@
 /* Opening the state, its schema, and the frame that every transaction runs in. */
+#include "io.h"
 #include "state.h"
 
 #include <base/alloc.h>
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/random.h>
+#include <base/rewrite.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -268,6 +270,13 @@ static int64_t pragma(struct weir_state *state, const char *text, int *status,
     return value;
 }
 
+static uint64_t file_bytes(const char *path)
+{
+    struct stat file;
+
+    return stat(path, &file) == 0 ? (uint64_t)file.st_size : 0;
+}
+
 /* --- opening ------------------------------------------------------------------------------- */
 
 /* How large the WAL grows before its pages are taken into the database. A small spool has a small
@@ -290,6 +299,9 @@ static int configure(struct weir_state *state, uint64_t bytes_max, struct weir_e
                          "PRAGMA trusted_schema = OFF;",
                          pages, pages * 4096, WEIR_STATE_CACHE_KIB);
     state->wal_bytes_wanted = 2 * pages * 4096;
+    state->wal_bytes_warn = WEIR_WAL_BYTES_WARN;
+    if (bytes_max > 0 && bytes_max / 4 < state->wal_bytes_warn)
+        state->wal_bytes_warn = bytes_max / 4;
     sqlite3_busy_timeout(state->database, BUSY_MS);
     status = execute(state, text, error);
     free(text);
@@ -370,21 +382,41 @@ static int read_identity(struct weir_state *state, uint16_t tag, struct weir_err
     return status;
 }
 
+/* Somebody who reads the database keeps (a part of) the WAL from being taken in. Then it is written
+ * anew where it is. */
+static int rewrite_wal(struct weir_state *state, struct weir_error *error)
+{
+    int status = execute(state, "BEGIN IMMEDIATE", error);
+
+    if (status != 0)
+        return status;
+    weir_log(WEIR_LOG_WARNING,
+             "%s cannot be taken into the database, because another program is reading the state "
+             "in one transaction; end that one",
+             state->wal_path);
+    if (weir_file_rewrite(state->wal_path) != 0)
+        status = weir_io_error(error, errno, "write anew", state->wal_path);
+    sqlite3_exec(state->database, "ROLLBACK", NULL, NULL, NULL);
+    return status;
+}
+
 /* What the last process wrote to the WAL it may not have synced, and a sync that failed may have
  * dropped it from the page cache's dirty pages; yet it is what we read. So it becomes durable
  * before anything is done because of it: the log must not be freed on the word of a transaction
- * that a power cut takes back. Somebody who reads the database meanwhile may keep a part of it from
- * being taken in. */
+ * that a power cut takes back. */
 static int secure_wal(struct weir_state *state, struct weir_error *error)
 {
-    int code;
+    int code, status = 0;
 
     sqlite3_busy_timeout(state->database, 0);
     code = sqlite3_wal_checkpoint_v2(state->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     sqlite3_busy_timeout(state->database, BUSY_MS);
-    if (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED)
-        return 0;
-    return weir_state_error(state, "take in the WAL of", error);
+    if (code == SQLITE_BUSY || code == SQLITE_LOCKED)
+        status = rewrite_wal(state, error);
+    else if (code != SQLITE_OK)
+        status = weir_state_error(state, "take in the WAL of", error);
+    state->wal_bytes = file_bytes(state->wal_path);
+    return status;
 }
 
 static int open_or_create(struct weir_state *state, uint16_t tag, uint64_t bytes_max,
@@ -459,13 +491,6 @@ void weir_state_close(struct weir_state **self)
     free(state);
 }
 
-static uint64_t file_bytes(const char *path)
-{
-    struct stat file;
-
-    return stat(path, &file) == 0 ? (uint64_t)file.st_size : 0;
-}
-
 uint64_t weir_state_bytes(const struct weir_state *state)
 {
     return file_bytes(state->path) + file_bytes(state->wal_path);
@@ -516,7 +541,7 @@ int weir_state_check_wal(struct weir_state *state, struct weir_error *error)
 {
     int64_t now_ns;
 
-    if (state->wal_bytes < WEIR_WAL_BYTES_WARN)
+    if (state->wal_bytes < state->wal_bytes_warn)
         return 0;
     now_ns = weir_clock_now().mono_ns;
     if (state->warned_ns == 0 || now_ns - state->warned_ns > WARN_EVERY_NS) {
@@ -541,7 +566,16 @@ int weir_state_check_wal(struct weir_state *state, struct weir_error *error)
 int weir_state_begin(struct weir_state *state, struct weir_error *error)
 {
     sqlite3_stmt *begin = weir_state_statement(state, STATEMENT_BEGIN, error);
+    int moved = 0;
 
+    /* What is written to a file that has no name any more is gone with this process, and the log
+     * must not be freed on its word. */
+    sqlite3_file_control(state->database, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (moved)
+        return weir_error_set(error, WEIR_EDAMAGED,
+                              "%s was removed or replaced while it was written to; put the file "
+                              "back, and what was beside it (state.db-wal), and start again",
+                              state->path);
     return begin != NULL ? weir_state_run(state, begin, error) : error->code;
 }
 

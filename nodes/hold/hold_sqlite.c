@@ -1,5 +1,8 @@
 #include <base/alloc.h>
+#include <base/clock.h>
 #include <base/limits.h>
+#include <base/log.h>
+#include <base/rewrite.h>
 #include <errno.h>
 #include <hold/hold_sqlite.h>
 #include <inttypes.h>
@@ -11,6 +14,7 @@
 #include <unistd.h>
 
 #define BUSY_TIMEOUT_MS 10000
+#define WARN_EVERY_NS (60 * WEIR_NS_PER_S)
 #define ANSWER_BYTES 28u /* number, first, time: u64 each; count: u32; little-endian */
 
 static const char holder_tables[] =
@@ -195,19 +199,38 @@ static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema 
     return status == 0 ? run_text(self, "COMMIT", error) : status;
 }
 
-/* What the last process wrote to the WAL it may not have synced, and after a sync that failed no
- * later one writes those pages; yet it is what we read, and go on from. So it is taken into the
- * database, and synced there, before anything is answered because of it. Somebody who reads the
- * file meanwhile may keep a part of it. */
-static int secure_wal(struct weir_hold_db *self, struct weir_error *error)
+/* Take the WAL in, without waiting for who reads from it. Returns SQLite's code. */
+static int take_wal_in(struct weir_hold_db *self)
 {
     sqlite3_busy_timeout(self->db, 0);
     int code = sqlite3_wal_checkpoint_v2(self->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    int status = code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED
-                     ? 0
-                     : weir_hold_db_error(self, "opening", error);
     sqlite3_busy_timeout(self->db, BUSY_TIMEOUT_MS);
+    return code;
+}
+
+/* Somebody who reads keeps (a part of) the WAL from being taken in. Then it is written anew where
+ * it is. */
+static int rewrite_wal(struct weir_hold_db *self, struct weir_error *error)
+{
+    int status = run_text(self, "BEGIN IMMEDIATE", error);
+    if (status != 0)
+        return status;
+    if (weir_file_rewrite(self->wal_path) != 0)
+        status = weir_error_set(error, WEIR_EIO, "cannot write %s anew: %s", self->wal_path,
+                                strerror(errno));
+    sqlite3_exec(self->db, "ROLLBACK", NULL, NULL, NULL);
     return status;
+}
+
+/* What the last process wrote to the WAL it may not have synced, and after a sync that failed no
+ * later one writes those pages; yet it is what we read, and go on from. So it is taken into the
+ * database, and synced there, before anything is answered because of it. */
+static int secure_wal(struct weir_hold_db *self, struct weir_error *error)
+{
+    int code = take_wal_in(self);
+    if (code == SQLITE_BUSY || code == SQLITE_LOCKED)
+        return rewrite_wal(self, error);
+    return code == SQLITE_OK ? 0 : weir_hold_db_error(self, "opening", error);
 }
 
 static int prepare_all(struct weir_hold_db *self, struct weir_error *error)
@@ -245,6 +268,7 @@ int weir_hold_db_open(const char *path, bool make, const struct weir_hold_schema
         return WEIR_EIO;
     struct weir_hold_db *self = weir_zalloc(1, sizeof *self);
     self->path = weir_strdup(path);
+    self->wal_path = weir_asprintf("%s-wal", path);
     self->what = schema->what;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (make ? SQLITE_OPEN_CREATE : 0);
     int status = sqlite3_open_v2(path, &self->db, flags, NULL) == SQLITE_OK
@@ -260,7 +284,7 @@ int weir_hold_db_open(const char *path, bool make, const struct weir_hold_schema
     }
     if (status == 0)
         status = make_tables(self, schema, &had_tables, error);
-    if (status == 0)
+    if (status == 0 && make) /* who only looks in answers for nothing */
         status = secure_wal(self, error);
     if (status == 0)
         status = prepare_all(self, error);
@@ -288,13 +312,58 @@ void weir_hold_db_destroy(struct weir_hold_db **self_pointer)
     sqlite3_finalize(self->put_spool);
     sqlite3_close_v2(self->db);
     free(self->path);
+    free(self->wal_path);
     free(self);
     *self_pointer = NULL;
 }
 
+static uint64_t wal_bytes(const struct weir_hold_db *self)
+{
+    struct stat file;
+    return stat(self->wal_path, &file) == 0 ? (uint64_t)file.st_size : 0;
+}
+
+/* SQLite begins its WAL anew only when nobody reads from it, so a reader that stays makes it grow.
+ * First that is said, then it is bounded. */
+static int check_wal(struct weir_hold_db *self, struct weir_error *error)
+{
+    const int64_t now_ns = weir_clock_now().mono_ns;
+    const bool due = self->warned_ns == 0 || now_ns - self->warned_ns > WARN_EVERY_NS;
+    uint64_t bytes = wal_bytes(self);
+    if (bytes < WEIR_WAL_BYTES_WARN || (bytes < WEIR_WAL_BYTES_MAX && !due))
+        return 0;
+    take_wal_in(self); /* the reader may be gone */
+    bytes = wal_bytes(self);
+    if (bytes < WEIR_WAL_BYTES_WARN)
+        return 0;
+    if (due) {
+        self->warned_ns = now_ns;
+        weir_log(WEIR_LOG_WARNING,
+                 "%s has grown to %" PRIu64 " bytes because another program has been reading the "
+                 "%s in one transaction for long; end that one ('fuser %s' names who has it open)",
+                 self->wal_path, bytes, self->what, self->path);
+    }
+    if (bytes < WEIR_WAL_BYTES_MAX)
+        return 0;
+    return weir_error_set(error, WEIR_EFULL,
+                          "%s is full: another program has been reading the %s in one transaction "
+                          "for too long; end that one",
+                          self->wal_path, self->what);
+}
+
 int weir_hold_db_begin(struct weir_hold_db *self, struct weir_error *error)
 {
-    return weir_hold_db_run(self, self->begin, "beginning a transaction", error);
+    /* What is written to a file that has no name any more is gone with this process. */
+    int moved = 0;
+    sqlite3_file_control(self->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (moved)
+        return weir_error_set(error, WEIR_EDAMAGED,
+                              "the %s %s was removed or replaced while it was written to: put the "
+                              "file back, and what was beside it (-wal), and start again",
+                              self->what, self->path);
+    int status = check_wal(self, error);
+    return status == 0 ? weir_hold_db_run(self, self->begin, "beginning a transaction", error)
+                       : status;
 }
 
 int weir_hold_db_commit(struct weir_hold_db *self, const char *doing, struct weir_error *error)

@@ -10,8 +10,9 @@
 
 struct weir_hold_db {
     sqlite3 *db;
-    char *path;
-    const char *what; /* "ledger", "dead-letter store": for messages to a person */
+    char *path, *wal_path;
+    int64_t warned_ns; /* when a long WAL was last complained about */
+    const char *what;  /* "ledger", "dead-letter store": for messages to a person */
     sqlite3_stmt *begin, *commit, *rollback;
     sqlite3_stmt *put_producer, *trim_producers, *put_next, *put_spool;
 };
@@ -41,7 +42,9 @@ int weir_hold_db_prepare(const struct weir_hold_db *self, const char *sql, sqlit
 /* Run a statement that gives no rows, and make it ready for the next time. */
 int weir_hold_db_run(const struct weir_hold_db *self, sqlite3_stmt *statement, const char *doing,
                      struct weir_error *error);
-/* A write transaction: begin waits for another process's to end. Rolling back never fails. */
+/* A write transaction: begin waits for another process's to end; WEIR_EDAMAGED: the file is not
+ * where it was; WEIR_EFULL: somebody's reading has kept the WAL from being taken in for too long.
+ * Rolling back never fails. */
 int weir_hold_db_begin(struct weir_hold_db *self, struct weir_error *error);
 int weir_hold_db_commit(struct weir_hold_db *self, const char *doing, struct weir_error *error);
 void weir_hold_db_rollback(struct weir_hold_db *self);

@@ -9,6 +9,7 @@
 #include <sink/sink_store.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -221,6 +222,73 @@ static void a_result_that_cannot_be_looked_up_is_not_written(void **state)
     fixture_directory_destroy(&directory);
 }
 
+/* Hold one message more, whose sequence is its number. */
+static int hold_number(struct weir_sink *sink, uint64_t number, struct weir_error *error)
+{
+    struct weir_message_view view = fixture_result(number, "email", 0, "x");
+    struct weir_store_request request = fixture_hold(number, 1, number, "t", &view, 1);
+    uint32_t duplicates;
+    const int status = weir_sink_hold(sink, &request, 1, &duplicates, error);
+
+    weir_store_request_fini(&request);
+    return status;
+}
+
+/* 6: the database was removed, or another put in its place, while results were written to it. All
+ * that came from then on was confirmed, and was gone when the sink ended. */
+static void a_database_that_was_removed_takes_nothing_more(void **state)
+{
+    char *directory = fixture_directory_new(), *path = fixture_path(directory, "held");
+    char *aside = fixture_path(directory, "aside");
+    const struct weir_sink_config config = {
+        .kind = WEIR_SINK_SQLITE, .path = path, .stdout_fd = -1, .tag = 4};
+    struct weir_error error = {0};
+    struct weir_sink *sink;
+
+    (void)state;
+    assert_int_equal(weir_sink_open(&config, &sink, NULL), 0);
+    assert_int_equal(hold_number(sink, 1, &error), 0);
+    assert_int_equal(rename(path, aside), 0);
+    assert_int_equal(hold_number(sink, 2, &error), WEIR_EDAMAGED);
+    assert_non_null(strstr(error.text, "was removed or replaced"));
+    assert_int_equal(rename(aside, path), 0);
+    assert_int_equal(hold_number(sink, 2, &error), 0);
+    weir_sink_destroy(&sink);
+    free(aside);
+    free(path);
+    fixture_directory_destroy(&directory);
+}
+
+/* 7: somebody read the results in one transaction that did not end, and the WAL grew until the disk
+ * was full, without a word of why. */
+static void a_reader_that_stays_does_not_fill_the_disk(void **state)
+{
+    char *directory = fixture_directory_new(), *path = fixture_path(directory, "held");
+    char *wal = fixture_path(directory, "held-wal");
+    const struct weir_sink_config config = {
+        .kind = WEIR_SINK_SQLITE, .path = path, .stdout_fd = -1, .tag = 4};
+    struct weir_error error = {0};
+    struct weir_sink *sink;
+    sqlite3 *reader;
+
+    (void)state;
+    assert_int_equal(weir_sink_open(&config, &sink, NULL), 0);
+    assert_int_equal(hold_number(sink, 1, &error), 0);
+    assert_int_equal(sqlite3_open(path, &reader), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(reader, "BEGIN; SELECT * FROM producers", NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(truncate(wal, WEIR_WAL_BYTES_MAX), 0); /* as if it had grown */
+    assert_int_equal(hold_number(sink, 2, &error), WEIR_EFULL);
+    assert_non_null(strstr(error.text, "another program has been reading"));
+    assert_int_equal(sqlite3_close(reader), SQLITE_OK);
+    assert_int_equal(hold_number(sink, 2, &error), 0);
+    assert_true(wal_bytes(path) < 1 << 20);
+    weir_sink_destroy(&sink);
+    free(wal);
+    free(path);
+    fixture_directory_destroy(&directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +297,8 @@ int main(void)
         cmocka_unit_test(a_filter_that_cannot_be_bound_is_an_error),
         cmocka_unit_test(a_ledger_that_cannot_be_read_is_not_damaged),
         cmocka_unit_test(a_result_that_cannot_be_looked_up_is_not_written),
+        cmocka_unit_test(a_database_that_was_removed_takes_nothing_more),
+        cmocka_unit_test(a_reader_that_stays_does_not_fill_the_disk),
     };
 
     sqlite_memory_use();

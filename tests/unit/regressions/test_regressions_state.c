@@ -2,12 +2,16 @@
 #include <spool_fixture.h>
 
 #include <base/alloc.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <store/state.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -226,6 +230,89 @@ static void room_in_the_state_is_room_in_the_spool(void **state)
     weir_store_result_fini(&result);
 }
 
+/* 7: the database was removed while the spool was open, and all that was noted from then on went
+ * into a file without a name; the log was freed on its word. */
+static void a_state_that_was_removed_takes_nothing_more(void **state)
+{
+    struct spool_fixture *fixture = *state;
+    struct weir_store_request request;
+    struct weir_store_result result = {0};
+    const struct weir_op op = {.type = WEIR_OP_ABSORBED, .sequence = 1};
+    char *path, *aside;
+
+    fixture_open(fixture);
+    path = fixture_path(fixture, "state.db");
+    aside = fixture_path(fixture, "state.aside");
+    commit_something(fixture);
+    assert_int_equal(rename(path, aside), 0);
+    request = apply_request(7, &op, 1);
+    fixture->subject.store->submit(fixture->subject.store, &request);
+    fixture->subject.next(&fixture->subject, &result);
+    assert_int_equal(result.status, WEIR_EDAMAGED);
+    assert_non_null(strstr(result.error.text, "was removed or replaced"));
+    weir_store_result_fini(&result);
+    fixture_close(fixture);
+    assert_int_equal(rename(aside, path), 0);
+    fixture_open(fixture);
+    assert_int_equal(fixture->subject.recovered->absorbed, 1);
+    free(path);
+    free(aside);
+}
+
+/* Somebody with the sqlite3 shell, who has read and does not end his transaction. */
+static sqlite3 *reader_of(const struct spool_fixture *fixture)
+{
+    sqlite3 *database = database_of(fixture);
+
+    assert_int_equal(sqlite3_exec(database, "BEGIN; SELECT * FROM spool", NULL, NULL, NULL),
+                     SQLITE_OK);
+    return database;
+}
+
+/* 8: somebody was reading, so a start could not take the WAL into the database, and went on as if
+ * it had: what a power cut could take back was believed after all. */
+static void a_reader_does_not_keep_a_start_from_making_durable(void **state)
+{
+    struct spool_fixture *fixture = *state;
+    const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    char *path = fixture_path(fixture, "state.db-wal");
+    struct stat file;
+
+    fixture_in_killed_child(fixture, commit_something);
+    const off_t before = wal_bytes(fixture);
+    assert_true(before > 0);
+    sqlite3 *reader = reader_of(fixture);
+    assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+    fixture_open(fixture);
+    assert_int_equal(fixture->subject.recovered->absorbed, 1);
+    assert_int_equal(stat(path, &file), 0);
+    assert_int_equal(file.st_size, before);
+    assert_true(file.st_mtim.tv_sec > 1); /* it was written anew, where it is */
+    assert_int_equal(sqlite3_close(reader), SQLITE_OK);
+    free(path);
+}
+
+/* 9: of a spool with a small `max` the WAL counts as use, but that somebody's reading makes it grow
+ * was said from 64 MiB on only; until then it was just full, for no reason that anybody could see.
+ * A start did not look at all, so that each made it longer than it may be. */
+static void a_reader_of_a_small_spool_is_complained_about(void **state)
+{
+    struct spool_fixture *fixture = *state;
+    struct weir_error error = {0};
+    struct weir_state *opened;
+    char *path = fixture_path(fixture, "state.db-wal");
+
+    fixture_in_killed_child(fixture, commit_something);
+    sqlite3 *reader = reader_of(fixture);
+    assert_int_equal(truncate(path, 1 << 20), 0); /* as if it had grown */
+    assert_int_equal(weir_state_open(fixture->directory, 7, 4 << 20, &opened, &error), 0);
+    assert_int_equal(weir_state_check_wal(opened, &error), 0);
+    assert_true(opened->warned_ns != 0);
+    weir_state_close(&opened);
+    assert_int_equal(sqlite3_close(reader), SQLITE_OK);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +324,12 @@ int main(void)
                                         fixture_tear_down),
         cmocka_unit_test_setup_teardown(what_version_1_did_not_keep_is_not_known, fixture_set_up,
                                         fixture_tear_down),
+        cmocka_unit_test_setup_teardown(a_state_that_was_removed_takes_nothing_more, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(a_reader_does_not_keep_a_start_from_making_durable,
+                                        fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(a_reader_of_a_small_spool_is_complained_about,
+                                        fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(a_start_reads_the_newest_producers, fixture_set_up,
                                         fixture_tear_down),
         cmocka_unit_test_setup_teardown(room_in_the_state_is_room_in_the_spool, fixture_set_up,
