@@ -274,20 +274,16 @@ static sqlite3 *reader_of(const struct spool_fixture *fixture)
 static void a_reader_does_not_keep_a_start_from_making_durable(void **state)
 {
     struct spool_fixture *fixture = *state;
-    const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
     char *path = fixture_path(fixture, "state.db-wal");
     struct stat file;
 
     fixture_in_killed_child(fixture, commit_something);
-    const off_t before = wal_bytes(fixture);
-    assert_true(before > 0);
     sqlite3 *reader = reader_of(fixture);
-    assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+    assert_int_equal(truncate(path, 1 << 20), 0); /* blocks that nobody has written */
     fixture_open(fixture);
     assert_int_equal(fixture->subject.recovered->absorbed, 1);
     assert_int_equal(stat(path, &file), 0);
-    assert_int_equal(file.st_size, before);
-    assert_true(file.st_mtim.tv_sec > 1); /* it was written anew, where it is */
+    assert_true(file.st_blocks * 512 >= 1 << 20); /* it was written anew, where it is */
     assert_int_equal(sqlite3_close(reader), SQLITE_OK);
     free(path);
 }
