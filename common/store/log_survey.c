@@ -121,26 +121,48 @@ static int copy_range(struct weir_survey *survey, uint64_t from, uint64_t to, in
     return survey->log->io->fsync(survey->log->io, fd);
 }
 
+/* An earlier start, or an earlier look, may have kept these bytes, and then they are no worse than
+ * what can be read today. Only where there was less damage then they are kept anew. */
+static bool is_kept(const struct weir_io *io, const struct weir_bad_place *bad, const char *path)
+{
+    struct stat file;
+
+    return io->stat(io, path, &file) == 0 && (uint64_t)file.st_size >= bad->to - bad->from;
+}
+
+/* Under another name, until all of it is on the disk: a failure must not cost what is there. */
+static int copy_aside(struct weir_survey *survey, const struct weir_bad_place *bad,
+                      const char *path)
+{
+    const struct weir_io *io = survey->log->io;
+    char *part = weir_asprintf("%s.part", path);
+    int fd = io->open(io, part, O_WRONLY | O_CREAT | O_TRUNC);
+    int status = 0;
+
+    if (fd < 0) {
+        status = weir_io_error(survey->error, errno, "make", part);
+    } else {
+        if (copy_range(survey, bad->from, bad->to, fd) != 0)
+            status = weir_io_error(survey->error, errno, "keep damaged bytes in", part);
+        io->close(io, fd);
+        if (status == 0 && io->rename(io, part, path) != 0)
+            status = weir_io_error(survey->error, errno, "rename", part);
+        if (status != 0)
+            io->unlink(io, part);
+    }
+    free(part);
+    return status;
+}
+
 /* Keep the damaged bytes where nothing is ever written over them. */
 static int keep_aside(struct weir_survey *survey, const struct weir_bad_place *bad,
                       const char *path)
 {
     const struct weir_io *io = survey->log->io;
     int status = weir_io_make_directory(io, survey->log->damaged, survey->error);
-    int fd;
 
-    if (status != 0)
-        return status;
-    /* An earlier start may have kept it, or a part: it was killed, or there was less damage then.
-     */
-    fd = io->open(io, path, O_WRONLY | O_CREAT);
-    if (fd < 0)
-        return weir_io_error(survey->error, errno, "make", path);
-    if (copy_range(survey, bad->from, bad->to, fd) != 0) {
-        status = weir_io_error(survey->error, errno, "keep damaged bytes in", path);
-        io->unlink(io, path);
-    }
-    io->close(io, fd);
+    if (status == 0 && !is_kept(io, bad, path))
+        status = copy_aside(survey, bad, path);
     if (status == 0 && weir_io_sync_directory(io, survey->log->damaged) != 0)
         status = weir_io_error(survey->error, errno, "sync", survey->log->damaged);
     return status;
