@@ -70,6 +70,7 @@ struct sim_held {
     int64_t since_ns;
     const struct sim_link *link; /* by which it came; NULL: it is acked */
     uint64_t named;              /* in which of its beats, last */
+    bool lapsed; /* it was over when it was echoed: nobody can say whether it was let go by then */
 };
 
 /* From now on the worker has these messages under this lease. */
@@ -147,6 +148,7 @@ static void beaten(struct sim_process *process, const struct weir_control *contr
 static void echoed(struct sim_process *process, const struct weir_control *control)
 {
     const struct sim_beat *beat = NULL;
+    const int64_t now_ns = sim_now(process).mono_ns;
     for (uint32_t i = 0; i < SIM_BEATS_KEPT; i++)
         if (process->beats[i].serial == control->serial)
             beat = &process->beats[i];
@@ -157,8 +159,10 @@ static void echoed(struct sim_process *process, const struct weir_control *contr
         const int64_t until_ns = beat->sent_ns + held->lease->lease_ns;
         if (!names(control, held))
             held->until_ns = held->named == control->serial ? 0 : held->until_ns;
-        else if (held->until_ns < until_ns && held->until_ns != 0)
+        else if (held->until_ns < until_ns && held->until_ns != 0) {
+            held->lapsed = held->lapsed || now_ns >= held->until_ns;
             held->until_ns = until_ns;
+        }
     }
 }
 
@@ -233,7 +237,8 @@ uint32_t sim_holds(const struct sim_process *process)
     const int64_t now_ns = sim_now(process).mono_ns;
     uint32_t count = 0;
     for (uint32_t i = 0; i < process->held_count; i++)
-        count += process->held[i].link && process->held[i].until_ns > now_ns;
+        count +=
+            process->held[i].link && process->held[i].until_ns > now_ns && !process->held[i].lapsed;
     return count;
 }
 
@@ -243,7 +248,8 @@ bool sim_holds_from(const struct sim_process *process, const struct sim_link *li
     for (uint32_t i = 0; i < process->held_count; i++) {
         const struct sim_held *held = &process->held[i];
         /* near its end the server may have taken it back already */
-        if (held->link == link && held->until_ns > now_ns + held->lease->lease_ns / 4 &&
+        if (held->link == link && !held->lapsed &&
+            held->until_ns > now_ns + held->lease->lease_ns / 4 &&
             process->sim->now_ns - held->since_ns < held->lease->lease_ns / 2)
             return true;
     }
