@@ -166,8 +166,10 @@ static int make_directories(const char *path, struct weir_error *error)
         char end = *at;
         *at = '\0';
         if (partial[0] != '\0' && mkdir(partial, 0755) != 0 && errno != EEXIST)
-            status = weir_error_set(error, WEIR_EIO, "cannot make the directory %s: %s", partial,
-                                    strerror(errno));
+            status = weir_error_set(
+                error, WEIR_EIO,
+                "cannot make the directory %s: %s; expected a place where this user may make it",
+                partial, strerror(errno));
         *at = end;
     }
     free(partial);

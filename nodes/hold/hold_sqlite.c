@@ -36,8 +36,10 @@ int weir_hold_directories(const char *path, struct weir_error *error)
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(copy, 0700) != 0 && errno != EEXIST)
-            status = weir_error_set(error, WEIR_EIO, "cannot make the directory %s: %s", copy,
-                                    strerror(errno));
+            status = weir_error_set(
+                error, WEIR_EIO,
+                "cannot make the directory %s: %s; expected a place where this user may make it",
+                copy, strerror(errno));
         *slash = '/';
     }
     free(copy);

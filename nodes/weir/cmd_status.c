@@ -101,8 +101,13 @@ static void print_answer(const json_t *answer)
         describe(group, text, sizeof text);
         weir_table_add(table, WEIR_DIM, "%s", text);
     }
-    weir_table_print(&table, stdout, coloured);
-    if (json_is_true(json_object_get(answer, "trimmed")))
+    const bool trimmed = json_is_true(json_object_get(answer, "trimmed"));
+    if (json_object_size(json_object_get(answer, "groups")) > 0)
+        weir_table_print(&table, stdout, coloured);
+    else
+        puts(trimmed ? "No group has it." : "No group has it: none takes its topic.");
+    weir_table_destroy(&table);
+    if (trimmed)
         puts("\nThe message itself is gone from the log: its groups are told from what remains.");
     json_object_foreach(json_object_get(answer, "groups"), name, group)
         weir_history_print(json_object_get(group, "history"), name, stdout, coloured);

@@ -45,9 +45,20 @@ int main(int argc, char **argv)
         return 0;
     }
     json_set_alloc_funcs(weir_alloc, free); /* as everywhere: running out of memory ends us */
+    if (argv[1][0] == '-') {
+        fprintf(stderr,
+                "weir: '%s' is no command; options come behind one, as in 'weir ps -t FILE'\n"
+                "try 'weir --help'\n",
+                argv[1]);
+        return EX_USAGE;
+    }
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-        if (strcmp(argv[1], commands[i]->name) == 0)
-            return commands[i]->run(commands[i], argc - 1, argv + 1);
+        if (strcmp(argv[1], commands[i]->name) == 0) {
+            argv[1] = weir_asprintf("weir %s", commands[i]->name); /* as getopt names it */
+            int status = commands[i]->run(commands[i], argc - 1, argv + 1);
+            free(argv[1]);
+            return status;
+        }
     }
     fprintf(stderr, "weir: there is no command '%s'\n", argv[1]);
     print_help(stderr);

@@ -109,6 +109,8 @@ void weir_table_add(struct weir_table *self, enum weir_colour colour, const char
 
 void weir_table_destroy(struct weir_table **self)
 {
+    if (*self == NULL)
+        return;
     for (uint32_t i = 0; i < (*self)->cell_count; i++)
         free((*self)->cells[i].text);
     free((*self)->cells);

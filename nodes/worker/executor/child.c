@@ -23,9 +23,15 @@ static bool executable(const char *path)
 static int explain_path(const char *path, struct weir_error *error)
 {
     struct stat file;
-    if (stat(path, &file) != 0)
-        return weir_error_set(error, WEIR_ECONFIG, "handler %s: %s; expected the path of a program",
-                              path, strerror(errno));
+    if (stat(path, &file) != 0) {
+        const int number = errno;
+        char *here = path[0] == '/' ? NULL : get_current_dir_name();
+        const int status = weir_error_set(
+            error, WEIR_ECONFIG, "handler %s: %s%s%s; expected the path of a program", path,
+            strerror(number), here ? " in " : "", here ? here : "");
+        free(here);
+        return status;
+    }
     if (!S_ISREG(file.st_mode))
         return weir_error_set(error, WEIR_ECONFIG,
                               "handler %s is not a file; expected the path of a program", path);
