@@ -74,6 +74,13 @@ class Operator(harness.unittest.TestCase):
             self.assertTrue(answer.stderr.startswith(f"weir send: {option}: "), answer.stderr)
             self.assertIn(said, answer.stderr)
 
+    def test_options_that_are_none(self):
+        for arguments, said in ((("-t", "x.yaml", "ps"), "weir: '-t' is no command; options come behind one"),
+                                (("ps", "--jsn"), "weir ps: unrecognized option '--jsn'")):
+            answer = subprocess.run([os.path.join(BIN, "weir"), *arguments], text=True, capture_output=True)
+            self.assertEqual((answer.returncode, answer.stdout), (64, ""), answer.stderr)
+            self.assertTrue(answer.stderr.startswith(said), answer.stderr)
+
     def test_full_groups(self):
         groups = "\n".join(f"      {name}: {{ topics: [{name}], max-backlog: 10, on-full: {name}, external: true }}"
                            for name in ("refuse", "dead-letter", "drop"))

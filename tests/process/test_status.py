@@ -40,6 +40,8 @@ class Status(harness.unittest.TestCase):
             # an unknown id is told so, plainly
             unknown = t.weir("status", "0" * 26, check=False)
             self.assertNotEqual(unknown.returncode, 0)
+            (nobodys,) = t.send("nobody.takes", ["x"])
+            self.assertIn("No group has it: none takes its topic.", t.weir("status", nobodys).stdout)
 
             wait_for("both dead letters at the collector", lambda: len(t.dead()) == 2)
             self.assertEqual({(row["id"], row["group"], row["reason"]) for row in t.dead()},
