@@ -53,6 +53,8 @@
 #define WEIR_READS_MAX 32u                   /* under way */
 #define WEIR_READ_CACHE_BYTES_MAX (8u << 20) /* what was read for those that lag, all groups */
 #define WEIR_READ_CHUNKS_MAX 64u
+#define WEIR_READ_AGAIN_MS 1000 /* after a READ that failed: doubles up to … */
+#define WEIR_READ_AGAIN_MAX_MS 60000
 #define WEIR_RETURNED_RANGES_MAX 4096u /* given back untouched, to go out again; a group */
 #define WEIR_CLAIM_MESSAGES_MAX 4096u  /* noted as sent before they are; a group */
 #define WEIR_TURN_DELIVERIES_MAX 16u   /* of one group in one turn */

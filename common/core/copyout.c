@@ -237,8 +237,8 @@ static void have_uncopied(struct weir_ventilator *v, struct weir_store_result *r
         if (found == WEIR_STREAM_HERE && batch->record.first <= row->sequence) {
             copy_row(v, row, batch);
         } else if (found == WEIR_STREAM_UNKNOWN) {
-            weir_stream_want(&v->stream, row->sequence, WEIR_READ_ONE_BYTES);
-            c->at_ns = v->now.mono_ns + WEIR_FLUSH_MS * WEIR_NS_PER_MS;
+            const bool comes = weir_stream_want(&v->stream, row->sequence, WEIR_READ_ONE_BYTES);
+            c->at_ns = v->now.mono_ns + (comes ? WEIR_FLUSH_MS : WEIR_COPYOUT_MS) * WEIR_NS_PER_MS;
         } else if (row->group == WEIR_GROUP_LATER) {
             weir_delayed_drop(v, row->sequence);
         } else { /* damage: whoever needs it next gives it up, with all that counts it */

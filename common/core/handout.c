@@ -458,6 +458,8 @@ void weir_handout(struct weir_ventilator *v, struct weir_group *group)
     if ((more && sent == WEIR_TURN_DELIVERIES_MAX) ||
         (rows_wait && group->row.next > next && weir_group_ordered(group)))
         weir_ventilator_stir(v, group); /* there may be rows among those that were passed */
+    if (group->reading && v->stream.failed_count) /* no READ may be under way that would end */
+        weir_handout_at(v, group, v->now.mono_ns + WEIR_READ_AGAIN_MS * WEIR_NS_PER_MS);
     if (group->dirty)
         weir_flush_group(v, group);
     const int64_t due_ms = weir_deferred_look(v, group);

@@ -1,4 +1,5 @@
 #include <base/alloc.h>
+#include <base/clock.h>
 #include <core/stream.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,26 +211,77 @@ enum weir_stream_found weir_stream_find(struct weir_stream *self, uint64_t seque
     }
 }
 
+/* ---- READs that fail ---- */
+
+static struct weir_stream_failed *failed_find(struct weir_stream *self, uint64_t sequence)
+{
+    for (uint32_t i = 0; i < self->failed_count; i++)
+        if (self->failed[i].sequence == sequence)
+            return &self->failed[i];
+    return NULL;
+}
+
+static void failed_forget(struct weir_stream *self, uint64_t sequence)
+{
+    struct weir_stream_failed *failed = failed_find(self, sequence);
+    if (failed)
+        *failed = self->failed[--self->failed_count];
+}
+
+/* A new one; where there are too many, in the place of the one that would be tried first. */
+static struct weir_stream_failed *failed_add(struct weir_stream *self, uint64_t sequence)
+{
+    uint32_t at = 0;
+    if (self->failed_count < WEIR_READS_MAX)
+        at = self->failed_count++;
+    else
+        for (uint32_t i = 1; i < self->failed_count; i++)
+            if (self->failed[i].again_ns < self->failed[at].again_ns)
+                at = i;
+    self->failed[at] = (struct weir_stream_failed){.sequence = sequence};
+    return &self->failed[at];
+}
+
+/* False: it is to be said. */
+static bool note_failed(struct weir_stream *self, uint64_t sequence)
+{
+    struct weir_stream_failed *failed = failed_find(self, sequence);
+    const bool known = failed != NULL;
+    if (!known)
+        failed = failed_add(self, sequence);
+    failed->wait_ns = known ? 2 * failed->wait_ns : (int64_t)WEIR_READ_AGAIN_MS * WEIR_NS_PER_MS;
+    const int64_t most_ns = (int64_t)WEIR_READ_AGAIN_MAX_MS * WEIR_NS_PER_MS;
+    const bool long_since = failed->wait_ns > most_ns;
+    if (long_since)
+        failed->wait_ns = most_ns;
+    failed->again_ns = self->now_ns + failed->wait_ns;
+    return known && !long_since;
+}
+
 /* ---- reading ---- */
 
-void weir_stream_want(struct weir_stream *self, uint64_t sequence, uint32_t bytes)
+bool weir_stream_want(struct weir_stream *self, uint64_t sequence, uint32_t bytes)
 {
     /* What is known to be a hole needs no second look: ask for what lies behind it. */
     for (uint32_t i = 0; i < self->chunk_count; i++) {
         if (self->chunks[i].from > sequence || sequence >= self->chunks[i].to)
             continue;
         if (chunk_find(&self->chunks[i], sequence))
-            return;
+            return true;
         sequence = self->chunks[i].to;
         i = UINT32_MAX; /* from the first chunk on again */
     }
     for (uint32_t i = 0; i < self->read_count; i++)
         if (self->reads[i].sequence == sequence)
-            return;
+            return true;
     if (self->read_count == WEIR_READS_MAX || sequence >= self->tail_from)
-        return;
+        return true;
+    const struct weir_stream_failed *failed = failed_find(self, sequence);
+    if (failed && failed->again_ns > self->now_ns)
+        return false;
     self->reads[self->read_count++] = (struct weir_stream_read){sequence, self->end};
     self->read(self->arg, sequence, bytes);
+    return true;
 }
 
 static void make_room(struct weir_stream *self, uint64_t bytes)
@@ -244,18 +296,19 @@ static void make_room(struct weir_stream *self, uint64_t bytes)
     }
 }
 
-void weir_stream_loaded(struct weir_stream *self, uint64_t sequence,
+bool weir_stream_loaded(struct weir_stream *self, uint64_t sequence,
                         struct weir_store_result *result)
 {
     uint32_t i = 0;
     while (i < self->read_count && self->reads[i].sequence != sequence)
         i++;
     if (i == self->read_count)
-        return;
+        return true;
     struct weir_stream_chunk chunk = {.from = sequence, .to = self->reads[i].end};
     self->reads[i] = self->reads[--self->read_count];
     if (result->status != 0)
-        return;
+        return note_failed(self, sequence);
+    failed_forget(self, sequence);
     if (result->record_count) {
         const struct weir_record *last = &result->records[result->record_count - 1];
         chunk.to = last->first + last->count;
@@ -273,4 +326,5 @@ void weir_stream_loaded(struct weir_stream *self, uint64_t sequence,
     self->chunks = weir_realloc(self->chunks, self->chunk_count + 1, sizeof *self->chunks);
     self->chunks[self->chunk_count++] = chunk;
     self->chunk_bytes += chunk.bytes;
+    return true;
 }

@@ -43,6 +43,11 @@ struct weir_stream_read {
     uint64_t sequence, end; /* `end`: committed when it was asked for */
 };
 
+struct weir_stream_failed { /* a READ that failed, and is not tried again before its time */
+    uint64_t sequence;
+    int64_t again_ns, wait_ns;
+};
+
 struct weir_stream {
     uint64_t next;                  /* the next sequence to be given to a message */
     uint64_t end;                   /* everything below is committed */
@@ -56,6 +61,9 @@ struct weir_stream {
     uint64_t clock;
     struct weir_stream_read reads[WEIR_READS_MAX];
     uint32_t read_count;
+    struct weir_stream_failed failed[WEIR_READS_MAX];
+    uint32_t failed_count;
+    int64_t now_ns; /* of this turn: its owner's to set */
     void *arg;
     void (*read)(void *arg, uint64_t sequence, uint32_t bytes); /* ask the log */
 };
@@ -76,10 +84,12 @@ enum weir_stream_found {
 enum weir_stream_found weir_stream_find(struct weir_stream *self, uint64_t sequence,
                                         struct weir_stream_batch **batch);
 /* Read it, and about so many bytes behind it, unless that is under way. Whoever waits looks again
- * when any READ has ended. */
-void weir_stream_want(struct weir_stream *self, uint64_t sequence, uint32_t bytes);
-/* The READ for `sequence` has ended; the records are taken over. */
-void weir_stream_loaded(struct weir_stream *self, uint64_t sequence,
+ * when any READ has ended. False: it has failed lately, and is not asked for now; look again in a
+ * while. */
+bool weir_stream_want(struct weir_stream *self, uint64_t sequence, uint32_t bytes);
+/* The READ for `sequence` has ended; the records are taken over. False: it failed, and that is to
+ * be said: for the first time, or after a long while again. */
+bool weir_stream_loaded(struct weir_stream *self, uint64_t sequence,
                         struct weir_store_result *result);
 
 #endif

@@ -119,11 +119,8 @@ static void stored(struct weir_ventilator *v, struct weir_store_result *result)
     const bool full = result->kind == WEIR_STORE_APPEND && result->status == WEIR_EFULL;
     if (result->status != 0 && !full && !WEIR_CANARY(STORAGE_FAILURE_IGNORED)) {
         /* A state that cannot be read answers for no message any more. The log may be damaged in
-         * one place and well in all others. */
-        if (result->kind == WEIR_STORE_READ || result->kind == WEIR_STORE_TRIM)
-            weir_ventilator_log(v, WEIR_LOG_ERROR, "the log cannot be read: %s",
-                                result->error.text);
-        else
+         * one place and well in all others: see read_done. */
+        if (result->kind != WEIR_STORE_READ && result->kind != WEIR_STORE_TRIM)
             weir_ventilator_fail(v, &result->error,
                                  result->kind == WEIR_STORE_APPEND ? "log" : "state");
     }
@@ -349,6 +346,7 @@ static void step(struct weir_role *role, struct weir_event *event)
     if (v->state == WEIR_VENTILATOR_STOPPED)
         return;
     v->now = event->now;
+    v->stream.now_ns = event->now.mono_ns;
     v->again = false;
     route(v, event);
     turn(v);
@@ -393,13 +391,17 @@ static void read_done(struct weir_ventilator *v, struct weir_store_result *resul
                       void *pointer)
 {
     (void)pointer;
-    weir_stream_loaded(&v->stream, arg, result);
+    if (!weir_stream_loaded(&v->stream, arg, result))
+        weir_ventilator_log(v, WEIR_LOG_ERROR,
+                            "the log cannot be read from message %llu on: %s; it is tried again, "
+                            "and what lies there waits",
+                            (unsigned long long)arg, result->error.text);
     for (uint32_t i = 0; i < v->group_count; i++) {
         struct weir_group *group = v->groups[i];
         if (group->reading && result->status == 0)
             weir_ventilator_stir(v, group);
         else if (group->reading) /* not at once: it would most likely fail again */
-            weir_heap_set(&v->group_timers, &group->timer, v->now.mono_ns + WEIR_NS_PER_S);
+            weir_handout_at(v, group, v->now.mono_ns + WEIR_READ_AGAIN_MS * WEIR_NS_PER_MS);
     }
     weir_status_loaded(v);
 }

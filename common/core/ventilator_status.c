@@ -282,10 +282,9 @@ static bool finish(struct weir_ventilator *v, struct weir_status *status)
     struct weir_stream_batch *batch;
     const uint64_t sequence = status->id.sequence;
     const enum weir_stream_found found = weir_stream_find(&v->stream, sequence, &batch);
-    if (found == WEIR_STREAM_UNKNOWN) {
-        weir_stream_want(&v->stream, sequence, WEIR_READ_ONE_BYTES);
+    /* Where it cannot be read the answer is what the state knows. */
+    if (found == WEIR_STREAM_UNKNOWN && weir_stream_want(&v->stream, sequence, WEIR_READ_ONE_BYTES))
         return false;
-    }
     if (found == WEIR_STREAM_HERE && batch->record.first <= sequence) {
         bool skipped;
         weir_stream_batch_run(batch, sequence, sequence + 1, &skipped);

@@ -27,6 +27,8 @@ struct world {
     struct weir_group_policy group;
     struct weir_ventilator_config config;
     uint32_t handed; /* of the script's requests, to the store */
+    bool reads_fail; /* of the first message */
+    uint32_t reads_failed, errors_logged;
     uint64_t starts;
 };
 
@@ -89,6 +91,19 @@ static void take_results(struct world *self)
     }
 }
 
+static void fail_read(struct world *self, const struct weir_store_request *request)
+{
+    struct weir_store_result result = {
+        .id = request->id, .kind = WEIR_STORE_READ, .status = WEIR_EFULL};
+    struct weir_event event = script_event(self->script, WEIR_EVENT_STORED, 0, 0);
+    weir_error_set(&result.error, WEIR_EFULL, "no space left on device");
+    event.result = &result;
+    self->reads_failed++;
+    self->script->log[0] = '\0';
+    weir_role_step(self->role, &event);
+    self->errors_logged += strstr(self->script->log, "cannot be read") != NULL;
+}
+
 /* Everything that storage and due timers bring about at this moment. */
 static void settle(struct world *self)
 {
@@ -97,8 +112,13 @@ static void settle(struct world *self)
     bool more = true;
     while (more) {
         assert_true(turns++ < 1000);
-        while (self->handed < self->script->request_count)
-            store->submit(store, &self->script->requests[self->handed++]);
+        while (self->handed < self->script->request_count) {
+            struct weir_store_request *request = &self->script->requests[self->handed++];
+            if (self->reads_fail && request->kind == WEIR_STORE_READ && request->sequence == 1)
+                fail_read(self, request);
+            else
+                store->submit(store, request);
+        }
         more = weir_memory_store_step(self->memory, 1) > 0;
         take_results(self);
         if (!more && self->script->wake_ns <= self->script->now.mono_ns) {
@@ -516,6 +536,45 @@ static void a_deferred_message_of_a_damaged_record_is_given_up(void **state)
     assert_int_equal(v->count.missing, 1);
 }
 
+/* 10: a place in the log that could not be read was tried again each second, at each READ of others
+ * that ended, and for a STATUS without any pause, for ever; each time it was said. With damage that
+ * finds no room to be kept aside each try goes through a whole segment. */
+static void what_cannot_be_read_is_tried_less_and_less(void **state)
+{
+    struct world *self = *state;
+    const struct weir_batch_header header = {0};
+    start(self);
+    settle(self);
+    put(self, producer_id, &header, 1, &plain_message, 0);
+    for (int i = 0; i < 5; i++)
+        pass_ms(self, 100);
+    crash(self);
+    self->reads_fail = true;
+    start(self);
+    settle(self);
+    for (int i = 0; i < 600; i++) {
+        worker_comes(self);
+        pass_ms(self, 1000);
+    }
+    assert_in_range(self->reads_failed, 10, 20); /* after 1, 2, 4 … 60 s, and then each minute */
+    assert_in_range(self->errors_logged, 2, 12);
+    struct weir_control status = {.verb = WEIR_VERB_STATUS};
+    const struct weir_id id = {self->script->now.wall_ms, TAG, 1};
+    weir_id_encode(&id, status.id);
+    status.has |= UINT64_C(1) << WEIR_FIELD_ID;
+    struct weir_frames frames = script_frames(&status);
+    feed(self, WEIR_PORT_ADMIN, PEER, &frames);
+    settle(self);
+    assert_non_null(script_find(self->script, WEIR_VERB_ANSWER));
+    self->reads_fail = false; /* there is room again */
+    script_skip(self->script);
+    for (int i = 0; i < 62; i++) {
+        worker_comes(self);
+        pass_ms(self, 1000);
+    }
+    assert_non_null(script_find(self->script, WEIR_VERB_DELIVER));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -531,6 +590,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_link_that_comes_early_is_used, setup, teardown),
         cmocka_unit_test_setup_teardown(a_state_that_cannot_be_read_ends_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deferred_message_of_a_damaged_record_is_given_up, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_read_is_tried_less_and_less, setup,
                                         teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
