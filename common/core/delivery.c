@@ -183,6 +183,19 @@ static void store_rows(struct weir_ventilator *v, struct weir_lease *lease)
     }
 }
 
+/* Copied: a reference would hold all that was read from the log with it, as long as the lease
+ * lives. */
+static void keep_keys(struct weir_delivery *d)
+{
+    if (!weir_group_ordered(d->group))
+        return;
+    for (uint32_t i = 0; i < d->slice_count; i++) {
+        const struct weir_bytes *index = &d->frames.at[3 * i + 1];
+        if (!d->slices[i].row)
+            d->slices[i].keys = weir_bytes_copy(index->data, index->size);
+    }
+}
+
 uint64_t weir_delivery_send(struct weir_ventilator *v, bool alone)
 {
     struct weir_delivery *d = &v->delivery;
@@ -194,10 +207,7 @@ uint64_t weir_delivery_send(struct weir_ventilator *v, bool alone)
     const int64_t lease_ms = weir_group_lease_ms(group);
     const struct weir_lease_name name = {v->incarnation, d->number};
     v->last_delivery = d->number;
-    if (weir_group_ordered(group))
-        for (uint32_t i = 0; i < d->slice_count; i++)
-            if (!d->slices[i].row)
-                d->slices[i].keys = weir_bytes_ref(&d->frames.at[3 * i + 1]);
+    keep_keys(d);
     struct weir_lease *lease = weir_leases_add(&v->leases, &name, group, d->slices, d->slice_count,
                                                &v->now, v->now.mono_ns + lease_ms * WEIR_NS_PER_MS);
     lease->alone = alone;

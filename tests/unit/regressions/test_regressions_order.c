@@ -1,5 +1,5 @@
 /* Bugs of the order of keys, each with its number. */
-#include <core/group_keys.h>
+#include <core/ventilator.h>
 #include <stage.h>
 
 #include <setjmp.h>
@@ -177,6 +177,33 @@ static void what_is_parked_waits_for_what_is_not_listed(void **state)
     weir_keys_fini(&keys);
 }
 
+/* 5: a lease kept the keys of its messages as a reference into what had been read from the log with
+ * them. Thousands of messages that were out, each from another place, held 64 KiB each. */
+static void what_is_out_does_not_hold_what_was_read(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"k", "l"};
+    struct weir_group_policy policy = stage_policy("g");
+    policy.order = WEIR_ORDER_KEY;
+    struct stage *s = stage_new(&policy, 1, 0);
+    stage_worker(s, W, WORKER);
+    stage_put(s, &(struct stage_batch){.prefix = "m", .count = 2, .keys = keys});
+    stage_credit(s, W, "g", 2);
+    stage_expect(s, "m0");
+    stage_expect(s, "m1");
+    struct weir_ventilator *v = WEIR_CONTAINER_OF(s->role, struct weir_ventilator, role);
+    struct weir_stream_batch *batch;
+    assert_int_equal(weir_stream_find(&v->stream, 1, &batch), WEIR_STREAM_HERE);
+    const struct weir_lease *lease = v->leases.table;
+    assert_int_equal(lease->slice_count, 1);
+    assert_ptr_not_equal(lease->slices[0].keys.block, batch->record.index.block);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_not_equal(weir_lease_key(&lease->slices[0], i), 0);
+        assert_int_equal(weir_lease_key(&lease->slices[0], i), weir_stream_batch_key(batch, 1 + i));
+    }
+    stage_destroy(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +211,7 @@ int main(void)
         cmocka_unit_test(a_row_on_its_way_from_the_state_is_counted),
         cmocka_unit_test(keys_that_cannot_be_listed_stop_nobody),
         cmocka_unit_test(what_is_parked_waits_for_what_is_not_listed),
+        cmocka_unit_test(what_is_out_does_not_hold_what_was_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
