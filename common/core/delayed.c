@@ -29,7 +29,6 @@ static void keep(struct weir_ventilator *v, const struct weir_stream_batch *batc
                            .history = *topic};
     for (row.sequence = first; row.sequence < first + count; row.sequence++)
         weir_flush_row(v, &row, false);
-    v->delayed.rows += count;
 }
 
 void weir_delayed_absorb(struct weir_ventilator *v, const struct weir_stream_batch *batch)
@@ -55,8 +54,6 @@ void weir_delayed_absorb(struct weir_ventilator *v, const struct weir_stream_bat
 
 void weir_delayed_inherit(struct weir_ventilator *v, const struct weir_group *group)
 {
-    if (v->delayed.rows == 0)
-        return;
     struct weir_op *op = weir_flush_op(v, WEIR_OP_INHERIT);
     op->group = weir_alloc(sizeof *op->group);
     *op->group = group->row;
@@ -96,7 +93,6 @@ static void have_due(struct weir_ventilator *v, struct weir_store_result *result
 void weir_delayed_drop(struct weir_ventilator *v, uint64_t sequence)
 {
     weir_flush_row_drop(v, WEIR_GROUP_LATER, sequence);
-    v->delayed.rows -= v->delayed.rows > 0;
 }
 
 void weir_delayed_tick(struct weir_ventilator *v)
@@ -106,7 +102,7 @@ void weir_delayed_tick(struct weir_ventilator *v)
                                          .number = WEIR_GROUP_LATER,
                                          .time_ms = v->now.wall_ms,
                                          .count = WEIR_READY_MAX};
-    if (v->delayed.rows == 0 || v->delayed.asking || !weir_ventilator_may_ask(v))
+    if (v->delayed.asking || !weir_ventilator_may_ask(v))
         return;
     v->delayed.asking = true;
     weir_flush_now(v); /* what was dropped just now is not due again */

@@ -55,8 +55,6 @@ static void recover_counts(struct weir_ventilator *v)
     for (uint32_t i = 0; i < v->recovered->counts_count; i++) {
         const struct weir_row_counts *counts = &v->recovered->counts[i];
         struct weir_group *group = weir_groups_number(v, counts->group);
-        if (counts->group == WEIR_GROUP_LATER)
-            v->delayed.rows = counts->deferred;
         if (!group)
             continue;
         group->deferred.rows = counts->deferred;

@@ -82,7 +82,6 @@ struct weir_delivery { /* being put together */
 };
 
 struct weir_delayed { /* rows of WEIR_GROUP_LATER */
-    uint64_t rows;
     bool asking;
 };
 

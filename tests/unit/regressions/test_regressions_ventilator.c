@@ -481,6 +481,21 @@ static void a_state_that_cannot_be_read_ends_it(void **state)
     assert_non_null(strstr(self->script->log, "state.db: disk I/O error"));
 }
 
+/* What a start is to find in the state. */
+static void apply(struct world *self, const struct weir_op *ops, uint32_t count)
+{
+    struct weir_store *store = weir_memory_store_store(self->memory);
+    struct weir_store_request request = {.kind = WEIR_STORE_APPLY, .op_count = count};
+    struct weir_store_result result;
+    request.ops = weir_alloc(count * sizeof *ops);
+    memcpy(request.ops, ops, count * sizeof *ops);
+    store->submit(store, &request);
+    weir_memory_store_step(self->memory, 1);
+    assert_true(store->poll(store, &result));
+    assert_int_equal(result.status, 0);
+    weir_store_result_fini(&result);
+}
+
 /* 9: a deferred message whose record was damaged was dropped from the state when the log was to be
  * freed, and from nothing else: its group waited for it for ever. (Seed 28 of the simulator, with
  * damage.) */
@@ -488,8 +503,6 @@ static void a_deferred_message_of_a_damaged_record_is_given_up(void **state)
 {
     struct world *self = *state;
     const struct weir_batch_header header = {0};
-    struct weir_store *store = weir_memory_store_store(self->memory);
-    struct weir_store_result result;
     char large[4096] = "";
     const struct weir_message_view view = {.payload = (const uint8_t *)large,
                                            .payload_bytes = sizeof large};
@@ -502,16 +515,9 @@ static void a_deferred_message_of_a_damaged_record_is_given_up(void **state)
     struct weir_op ops[] = {{.type = WEIR_OP_GROUP_PUT, .group = weir_zalloc(1, sizeof group)},
                             {.type = WEIR_OP_ROW_PUT, .row = weir_zalloc(1, sizeof row)},
                             {.type = WEIR_OP_ABSORBED, .sequence = 1}};
-    struct weir_store_request request = {.kind = WEIR_STORE_APPLY, .op_count = 3};
-    request.ops = weir_alloc(sizeof ops);
     *ops[0].group = group;
     *ops[1].row = row;
-    memcpy(request.ops, ops, sizeof ops);
-    store->submit(store, &request);
-    weir_memory_store_step(self->memory, 1);
-    assert_true(store->poll(store, &result));
-    assert_int_equal(result.status, 0);
-    weir_store_result_fini(&result);
+    apply(self, ops, 3);
 
     start(self);
     settle(self);
@@ -575,6 +581,45 @@ static void what_cannot_be_read_is_tried_less_and_less(void **state)
     assert_non_null(script_find(self->script, WEIR_VERB_DELIVER));
 }
 
+static struct weir_op later_op(struct world *self, uint64_t sequence)
+{
+    struct weir_op op = {.type = WEIR_OP_ROW_PUT, .row = weir_zalloc(1, sizeof *op.row)};
+    *op.row = (struct weir_row){.group = WEIR_GROUP_LATER,
+                                .sequence = sequence,
+                                .state = WEIR_ROW_DEFERRED,
+                                .due_ms = self->script->now.wall_ms + 3600000,
+                                .history = weir_bytes_copy("user.signed_up", 14)};
+    return op;
+}
+
+/* 11: delayed messages for groups to come were counted, and one that two answers of the state told
+ * of, as damaged and as due, was taken off twice. When the count said that there were none, a new
+ * group did not inherit those that there were. */
+static void a_group_inherits_whatever_was_dropped_before(void **state)
+{
+    struct world *self = *state;
+    const struct weir_op ops[] = {
+        later_op(self, 1), later_op(self, 2), {.type = WEIR_OP_ABSORBED, .sequence = 2}};
+    struct weir_control join = {.verb = WEIR_VERB_JOIN};
+    struct weir_text topic = weir_text_of("user.*");
+    apply(self, ops, 3);
+    self->config.dynamic_groups = true;
+    start(self);
+    settle(self);
+    struct weir_ventilator *v = WEIR_CONTAINER_OF(self->role, struct weir_ventilator, role);
+    weir_delayed_drop(v, 1);
+    weir_delayed_drop(v, 1);
+    worker_comes(self);
+    WEIR_SET(&join, group, GROUP, weir_text_of("late"));
+    WEIR_SET(&join, topics, TOPICS, &topic);
+    join.topic_count = 1;
+    feed_control(self, &join);
+    settle(self);
+    assert_int_equal(v->group_count, 2);
+    assert_string_equal(v->groups[1]->row.policy.name, "late");
+    assert_int_equal(v->groups[1]->deferred.rows, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -592,6 +637,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_deferred_message_of_a_damaged_record_is_given_up, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_tried_less_and_less, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_group_inherits_whatever_was_dropped_before, setup,
                                         teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
