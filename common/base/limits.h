@@ -64,7 +64,6 @@
 #define WEIR_FLUSH_OPS_MAX 65536u      /* gathered, above which no PUT is taken … */
 #define WEIR_FLUSH_ROWS_MAX 8192u      /* … and nothing is handed out */
 #define WEIR_FLUSH_LEASED_MAX 8192u    /* leases made durable in one flush, in messages */
-#define WEIR_FLUSHES_MAX 16u           /* state transactions under way */
 #define WEIR_COPIED_BYTES_MAX (256u << 20) /* payloads copied out of the log */
 #define WEIR_COPY_ROWS_MAX 256u            /* copied in one transaction */
 #define WEIR_DYING_MAX 512u                /* dead letters on their way to the collector */
@@ -189,6 +188,10 @@
 #define WEIR_IPC_PATH_BYTES_MAX 107u /* what the kernel takes */
 #define WEIR_FINDINGS_MAX 1000u      /* errors and warnings told of one file */
 
+#ifdef WEIR_LIMITS_SMALL /* only where the simulator shows that every bound is kept */
+#include <limits_small.h>
+#endif
+
 _Static_assert(WEIR_MESSAGE_BYTES_MAX + WEIR_ORIGIN_BYTES_MAX + WEIR_BATCH_HEADER_BYTES_MAX <=
                    WEIR_BATCH_BYTES_MAX,
                "a message fits into a batch");
@@ -198,6 +201,7 @@ _Static_assert(WEIR_HISTORY_BYTES_MAX + WEIR_TOPIC_BYTES_MAX + WEIR_NAME_BYTES_M
                "whatever was accepted can be made a dead letter");
 _Static_assert(WEIR_READS_MAX *WEIR_READ_BYTES <= WEIR_READ_CACHE_BYTES_MAX,
                "no group pushes out what another is about to get, unless batches are larger");
+_Static_assert(WEIR_FETCHING_MAX >= 4, "a key that waits gets its share of what is fetched");
 _Static_assert(WEIR_LEASE_MS > 4 * WEIR_HEARTBEAT_MS, "a lease outlives lost heartbeats");
 _Static_assert(2u * WEIR_LEASES_MAX * 48u <= WEIR_CONTROL_BYTES_MAX, "leases fit a control frame");
 _Static_assert(WEIR_ACKS_MAX *(WEIR_ERROR_BYTES_MAX + 64u) <= WEIR_CONTROL_BYTES_MAX,

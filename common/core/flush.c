@@ -279,7 +279,7 @@ int64_t weir_flush_tick(struct weir_ventilator *v)
             return at;
         touch(v);
     }
-    if (!flush->dirty || flush->under_way >= WEIR_FLUSHES_MAX)
+    if (!flush->dirty)
         return WEIR_TIME_NEVER;
     const int64_t at = flush->since_ns + WEIR_FLUSH_MS * WEIR_NS_PER_MS;
     const bool crowded = flush->count >= WEIR_FLUSH_ROWS_MAX / 2;

@@ -2,12 +2,17 @@
 #include "sim.h"
 #include <core/worker.h>
 
+#define RESULT_BYTES_MAX 1300u /* of the simulator's handlers */
+
 void sim_check_worker_bounds(struct sim_process *process)
 {
     const struct weir_worker *worker = (const struct weir_worker *)(const void *)process->role;
-    sim_check_bound(process, "messages at hand", sim_holds(process), process->prefetch);
-    sim_check_bound(process, "bytes of results that wait", worker->queue_bytes,
-                    WEIR_RESULTS_BYTES_MAX);
+    /* No job starts when there is no room; those that run go on. */
+    const uint64_t running = process->concurrency * process->job_messages_max * RESULT_BYTES_MAX;
+    sim_check_bound(process, SIM_BOUND_AT_HAND, sim_holds(process), process->prefetch, 0);
+    sim_check_bound(process, SIM_BOUND_RESULTS, worker->queue_bytes + worker->parcel_bytes,
+                    WEIR_RESULTS_BYTES_MAX, running);
     for (uint32_t i = 0; i < worker->upstream_count; i++)
-        sim_check_bound(process, "acks kept", worker->upstreams[i].kept_count, WEIR_ACKS_KEPT_MAX);
+        sim_check_bound(process, SIM_BOUND_ACKS_KEPT, worker->upstreams[i].kept_count,
+                        WEIR_ACKS_KEPT_MAX, 0);
 }

@@ -128,7 +128,8 @@ static bool disturbed(struct sim *sim, const struct sim_process *worker, uint32_
         const struct sim_process *process = &sim->processes[i];
         const bool concerned = process == worker || process->kind == SIM_RELAY ||
                                (process->kind == SIM_VENTILATOR && process->index == stream);
-        if (concerned && process->disturbed_ns >= since_ns)
+        if (concerned &&
+            (process->disturbed_ns >= since_ns || process->stalled_until_ns >= since_ns))
             return true;
     }
     return false;

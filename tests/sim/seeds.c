@@ -14,6 +14,7 @@ struct job { /* what a child has done so far, where its parent can see it */
     uint64_t seed; /* that it runs now; 0: none */
     uint64_t bad;
     uint64_t counts[SIM_COUNTS], seeds_with[SIM_COUNTS];
+    uint64_t full[SIM_BOUNDS]; /* in so many seeds */
     uint64_t found[SIM_CHECKS];
 };
 
@@ -46,6 +47,7 @@ bool sim_seed_play(const struct sim *model, uint64_t seed, struct sim_outcome *o
     *outcome = (struct sim_outcome){.good = sim_play(sim), .failed = sim->failed};
     snprintf(outcome->failure, sizeof outcome->failure, "%s", sim->failure);
     memcpy(outcome->counts, sim->counts, sizeof outcome->counts);
+    memcpy(outcome->full, sim->full, sizeof outcome->full);
     outcome->params = sim->params;
     if (!outcome->good) {
         sim->fixed = model->fixed;
@@ -70,6 +72,8 @@ static void job_run(struct shared *shared, struct job *job, const struct sim *mo
             job->counts[i] += outcome.counts[i];
             job->seeds_with[i] += outcome.counts[i] > 0;
         }
+        for (uint32_t i = 0; i < SIM_BOUNDS; i++)
+            job->full[i] += outcome.full[i];
         job->seed = 0;
     }
 }
@@ -89,6 +93,19 @@ static void job_fork(struct shared *shared, struct job *job, const struct sim *m
     job->pid = pid;
 }
 
+/* Only those that were reached at all: with limits as they are, few are. */
+static void bounds_print(const struct shared *shared, uint32_t jobs)
+{
+    for (uint32_t i = 0; i < SIM_BOUNDS; i++) {
+        const struct sim_bound *bound = sim_bound_of((enum sim_bound_name)i);
+        uint64_t full = 0;
+        for (uint32_t j = 0; j < jobs; j++)
+            full += shared->jobs[j].full[i];
+        if (full > 0)
+            printf("%12s %-48s in %" PRIu64 " seeds\n", "at its limit", bound->text, full);
+    }
+}
+
 static void summary_print(const struct shared *shared, uint32_t jobs, uint64_t seeds)
 {
     uint64_t bad = 0;
@@ -100,6 +117,7 @@ static void summary_print(const struct shared *shared, uint32_t jobs, uint64_t s
         }
         printf("%12" PRIu64 " %-48s in %" PRIu64 " seeds\n", count, sim_count_text(i), with);
     }
+    bounds_print(shared, jobs);
     for (uint32_t i = 0; i < SIM_CHECKS; i++) {
         uint64_t found = 0;
         for (uint32_t j = 0; j < jobs; j++)

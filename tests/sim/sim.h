@@ -20,7 +20,7 @@
  *   watch.c     what ventilators say to workers, overheard
  *   leases.c    who has what, and until when
  *   credit.c    what was allowed and what was sent, on each connection
- *   bounds.c    what processes keep
+ *   bounds*.c   what processes keep
  *   counts.c    what ventilators count, against what was seen
  *   hostile.c   somebody who sends what makes no sense, and old acks
  *   check.c     the invariants of the design, against the model
@@ -73,6 +73,14 @@ enum sim_count_name {
     SIM_COUNTS
 };
 
+/* What must stay within its limit: bounds.def. */
+enum sim_bound_name {
+#define X(NAME, ...) SIM_BOUND_##NAME,
+#include "bounds.def"
+#undef X
+    SIM_BOUNDS
+};
+
 /* What a scenario is made of: params.def. */
 struct sim_params {
 #define X(name, ...) uint32_t name;
@@ -84,6 +92,11 @@ struct sim_params {
 struct sim_param {
     const char *name, *text;
     uint32_t simplest, least, most, percent;
+};
+
+struct sim_bound {
+    const char *text;
+    uint64_t limit; /* 0: it differs from process to process */
 };
 
 struct sim_check {
@@ -123,8 +136,7 @@ struct sim_process {
     int64_t drift_ppm;        /* how much faster it goes than time does */
     int64_t stalled_until_ns; /* nothing happens in it until then; then all at once … */
     int64_t stalled_count;    /* … so much, in its order, a nanosecond each */
-    uint32_t steps;
-    int64_t disturbed_ns; /* when something last happened to it that may repeat jobs */
+    int64_t disturbed_ns;     /* when something last happened to it that may repeat jobs */
     uint64_t wake_serial;
     struct sim_link links[SIM_LINKS_MAX];
     uint32_t link_count;
@@ -209,7 +221,8 @@ struct sim {
     struct sim_params params;
     uint64_t fixed; /* bit n: the n-th of them is set by hand */
     uint64_t counts[SIM_COUNTS];
-    bool over; /* only what events carry is still released */
+    bool full[SIM_BOUNDS]; /* it was at its limit */
+    bool over;             /* only what events carry is still released */
     struct weir_random random;
     int64_t now_ns;
     struct weir_heap events;
@@ -268,6 +281,7 @@ struct sim_outcome {
     enum sim_check_name failed;
     char failure[512];
     uint64_t counts[SIM_COUNTS];
+    bool full[SIM_BOUNDS];
     struct sim_params params;
 };
 bool sim_seed_play(const struct sim *model, uint64_t seed, struct sim_outcome *outcome);
@@ -444,8 +458,14 @@ void sim_hostile_fini(struct sim *sim);
 void sim_ack_note(struct sim_process *process, const struct weir_bytes *frame);
 void sim_ack_again(struct sim *sim, struct sim_process *process);
 
-/* bounds.c, bounds_worker.c */
-void sim_check_bound(struct sim_process *process, const char *what, uint64_t value, uint64_t limit);
+/* bounds.c, bounds_dispatch.c, bounds_relay.c, bounds_worker.c */
+const struct sim_bound *sim_bound_of(enum sim_bound_name name);
+/* It may be `beyond` its limit for what was under way when it was reached. */
+void sim_check_bound(struct sim_process *process, enum sim_bound_name name, uint64_t value,
+                     uint64_t limit, uint64_t beyond);
+struct weir_dispatch;
+void sim_check_dispatch_bounds(struct sim_process *process, const struct weir_dispatch *dispatch);
+void sim_check_relay_bounds(struct sim_process *process);
 void sim_check_worker_bounds(struct sim_process *process);
 void sim_check_bounds(struct sim_process *process);
 

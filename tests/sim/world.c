@@ -136,8 +136,7 @@ void sim_step(struct sim_process *process, struct weir_event *event)
         return;
     event->now = sim_now(process);
     weir_role_step(process->role, event);
-    if (++process->steps % 16 == 0)
-        sim_check_bounds(process);
+    sim_check_bounds(process);
 }
 
 /* --- the network --- */
