@@ -73,7 +73,7 @@ static void complain_of_silence(const struct weir_worker *self)
     for (uint32_t i = 0; i < self->upstream_count; i++)
         unconfirmed += weir_worker_ack_unconfirmed(&self->upstreams[i]);
     snprintf(text, sizeof text,
-             "ends, though no upstream has confirmed the last acks within %d s: %" PRIu64
+             "ends, though not every upstream has answered within %d s: %" PRIu64
              " messages may be delivered again when their leases end",
              WEIR_LEAVE_MS / 1000, unconfirmed);
     self->host.log(self->host.self, WEIR_LOG_WARNING, text);
@@ -99,12 +99,12 @@ void weir_worker_leave(struct weir_worker *self, const struct weir_now *now)
     }
     if (self->state != WEIR_WORKER_LEAVING)
         return;
-    const bool settled = all_settled(self);
-    if (!settled && now->mono_ns < self->leave_by_ns) {
+    const bool confirmed = all_settled(self);
+    if (!confirmed && now->mono_ns < self->leave_by_ns) {
         hasten(self, now);
         return;
     }
-    if (!settled)
+    if (!confirmed)
         complain_of_silence(self);
     say_bye(self);
 }
