@@ -165,7 +165,7 @@ enum weir_op_type {
     WEIR_OP_ROW_PUT,        /* row: insert or replace by (group, sequence); a row without payload
                                leaves a stored payload alone, but a tombstone keeps none */
     WEIR_OP_ROW_COPY,       /* row: only group, sequence and payload: add the payload to the row
-                               that is there, if one is */
+                               that is there, if one is and has none */
     WEIR_OP_ROW_DROP,       /* number, sequence */
     WEIR_OP_TOMBSTONE_TRIM, /* number, count: keep the `count` tombstones of the highest sequences
                              */

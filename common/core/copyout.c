@@ -20,6 +20,23 @@ void weir_copyout_seen(struct weir_ventilator *v, const struct weir_store_result
     c->in_state = result->payload_bytes;
 }
 
+/* Looked at in this turn: by the next one the groups that lag may have read so much that it is
+ * pushed out again, turn after turn, as long as they lag. */
+void weir_copyout_loaded(struct weir_ventilator *v, uint64_t sequence)
+{
+    struct weir_copyout *c = &v->copyout;
+    if (c->wanted == 0 || c->wanted != sequence)
+        return;
+    c->wanted = 0;
+    c->at_ns = v->now.mono_ns;
+}
+
+static bool want(struct weir_ventilator *v, uint64_t sequence, uint32_t bytes)
+{
+    v->copyout.wanted = sequence;
+    return weir_stream_want(&v->stream, sequence, bytes);
+}
+
 /* Only the state knows what became of a payload: its row may have ended while it was copied, it may
  * be inherited, or come with a replay. */
 uint64_t weir_copyout_bytes(const struct weir_ventilator *v)
@@ -121,7 +138,7 @@ static bool copy_group(struct weir_ventilator *v, struct weir_group *group, uint
             return false;
         const enum weir_stream_found found = weir_stream_find(&v->stream, at, &batch);
         if (found == WEIR_STREAM_UNKNOWN) {
-            weir_stream_want(&v->stream, at, WEIR_READ_BYTES);
+            want(v, at, WEIR_READ_BYTES);
             return false;
         }
         if (found == WEIR_STREAM_HERE && batch->record.first <= at &&
@@ -152,7 +169,7 @@ static bool copy_backlog(struct weir_ventilator *v, struct weir_group *group, ui
             return false;
         const enum weir_peek peek = weir_handout_peek(v, group, &batch, &run);
         if (peek == WEIR_PEEK_READ)
-            weir_stream_want(&v->stream, group->row.next, WEIR_READ_BYTES);
+            want(v, group->row.next, WEIR_READ_BYTES);
         if (peek != WEIR_PEEK_MESSAGES)
             return group->row.next > last;
         const uint64_t sequence = group->row.next;
@@ -237,7 +254,7 @@ static void have_uncopied(struct weir_ventilator *v, struct weir_store_result *r
         if (found == WEIR_STREAM_HERE && batch->record.first <= row->sequence) {
             copy_row(v, row, batch);
         } else if (found == WEIR_STREAM_UNKNOWN) {
-            const bool comes = weir_stream_want(&v->stream, row->sequence, WEIR_READ_ONE_BYTES);
+            const bool comes = want(v, row->sequence, WEIR_READ_ONE_BYTES);
             c->at_ns = v->now.mono_ns + (comes ? WEIR_FLUSH_MS : WEIR_COPYOUT_MS) * WEIR_NS_PER_MS;
         } else if (row->group == WEIR_GROUP_LATER) {
             weir_delayed_drop(v, row->sequence);

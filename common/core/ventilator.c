@@ -403,6 +403,8 @@ static void read_done(struct weir_ventilator *v, struct weir_store_result *resul
         else if (group->reading) /* not at once: it would most likely fail again */
             weir_handout_at(v, group, v->now.mono_ns + WEIR_READ_AGAIN_MS * WEIR_NS_PER_MS);
     }
+    if (result->status == 0)
+        weir_copyout_loaded(v, arg);
     weir_status_loaded(v);
 }
 

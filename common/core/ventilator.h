@@ -101,6 +101,7 @@ struct weir_copyout {
     bool full;            /* an append found no room */
     bool busy;            /* a pass is under way */
     int64_t at_ns;        /* the next one */
+    uint64_t wanted;      /* where the last READ it asked for begins; 0: none */
     uint64_t in_state;    /* bytes of payloads, as its last result says */
     uint64_t on_way;      /* copied, and not in the state yet */
     bool warned;
@@ -370,6 +371,8 @@ void weir_flush_lease(struct weir_ventilator *v, struct weir_lease *lease);
 /* ---- copyout.c ---- */
 
 void weir_copyout_seen(struct weir_ventilator *v, const struct weir_store_result *result);
+/* The READ from there on has ended. */
+void weir_copyout_loaded(struct weir_ventilator *v, uint64_t sequence);
 /* So many copied bytes were in a flush that has ended. */
 void weir_copyout_arrived(struct weir_ventilator *v, uint64_t bytes);
 /* What the limit on copying counts. */

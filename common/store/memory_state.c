@@ -294,7 +294,7 @@ static void copy_row(struct weir_memory_state *self, const struct weir_row *give
 {
     struct weir_row *row = find(&self->rows, given);
 
-    if (row != NULL && !is_tombstone(row))
+    if (row != NULL && !is_tombstone(row) && !has_payload(row))
         keep_payload(self, row, given);
 }
 

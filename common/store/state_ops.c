@@ -229,27 +229,32 @@ static int put_chunk(struct weir_state *state, const struct weir_op *op, struct 
 }
 
 /* The payload of a row that is there; otherwise nothing changes. */
-static int put_payload(struct weir_state *state, const struct weir_row *row,
-                       struct weir_error *error)
+static int add_payload(struct weir_state *state, enum weir_statement which,
+                       const struct weir_row *row, struct weir_error *error)
 {
-    sqlite3_stmt *put = weir_state_statement(state, STATEMENT_PAYLOAD_PUT, error);
+    sqlite3_stmt *add = weir_state_statement(state, which, error);
     int status;
 
-    if (put == NULL)
+    if (add == NULL)
         return error->code;
-    status = delete_payload(state, row->group, row->sequence, error);
-    if (status != 0)
-        return status;
-    bind_u64(put, 1, row->group);
-    bind_u64(put, 2, row->sequence);
-    bind_bytes(put, 3, &row->header);
-    bind_bytes(put, 4, &row->index_entry);
-    bind_bytes(put, 5, &row->body);
-    status = run_payloads(state, put, true, error);
+    bind_u64(add, 1, row->group);
+    bind_u64(add, 2, row->sequence);
+    bind_bytes(add, 3, &row->header);
+    bind_bytes(add, 4, &row->index_entry);
+    bind_bytes(add, 5, &row->body);
+    status = run_payloads(state, add, true, error);
     if (status != 0 || sqlite3_changes(state->database) == 0)
         return status;
     return run_numbers(state, STATEMENT_ROW_COPIED, 3, (uint64_t[]){row->group, row->sequence, 1},
                        error);
+}
+
+static int put_payload(struct weir_state *state, const struct weir_row *row,
+                       struct weir_error *error)
+{
+    int status = delete_payload(state, row->group, row->sequence, error);
+
+    return status != 0 ? status : add_payload(state, STATEMENT_PAYLOAD_PUT, row, error);
 }
 
 static int drop_payload(struct weir_state *state, uint32_t group, uint64_t sequence,
@@ -408,7 +413,7 @@ static int apply_one(struct weir_state *state, const struct weir_op *op,
     case WEIR_OP_ROW_PUT:
         return put_row(state, op->row, error);
     case WEIR_OP_ROW_COPY:
-        return put_payload(state, op->row, error);
+        return add_payload(state, STATEMENT_PAYLOAD_COPY, op->row, error);
     case WEIR_OP_ROW_DROP:
         return drop_row(state, op, error);
     case WEIR_OP_TOMBSTONE_TRIM:

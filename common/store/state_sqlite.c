@@ -124,6 +124,9 @@ static const char schema[] =
     "  FROM messages m JOIN groups g ON g.number = m.group_number;\n";
 
 #define PAYLOAD_BYTES "length (header) + length (index_entry) + length (body)"
+#define PAYLOAD_OF_ROW                                                                             \
+    " INTO payloads SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM messages WHERE"          \
+    " sequence = ?2 AND group_number = ?1 AND state NOT IN (5, 6)) RETURNING " PAYLOAD_BYTES
 #define FROM_MESSAGES_WITH_PAYLOAD                                                                 \
     " FROM messages m LEFT JOIN payloads p"                                                        \
     " ON p.group_number = m.group_number AND p.sequence = m.sequence "
@@ -154,10 +157,8 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_ROW_COPIED] =
         "UPDATE messages SET copied = ?3 WHERE sequence = ?2 AND group_number = ?1",
     [STATEMENT_ROW_DROP] = "DELETE FROM messages WHERE sequence = ?2 AND group_number = ?1",
-    [STATEMENT_PAYLOAD_PUT] =
-        "INSERT OR REPLACE INTO payloads SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1"
-        " FROM messages WHERE sequence = ?2 AND group_number = ?1 AND state NOT IN (5, 6))"
-        " RETURNING " PAYLOAD_BYTES,
+    [STATEMENT_PAYLOAD_PUT] = "INSERT OR REPLACE" PAYLOAD_OF_ROW,
+    [STATEMENT_PAYLOAD_COPY] = "INSERT OR IGNORE" PAYLOAD_OF_ROW,
     [STATEMENT_PAYLOAD_DROP] = "DELETE FROM payloads WHERE group_number = ?1 AND sequence = ?2"
                                " RETURNING " PAYLOAD_BYTES,
     [STATEMENT_TOMBSTONE_TRIM] =

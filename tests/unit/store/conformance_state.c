@@ -224,6 +224,14 @@ static void test_row_copy_adds_a_payload(void **state)
     assert_int_equal(result.row_count, 1);
     assert_row(&result.rows[0], 1, 10, WEIR_ROW_DEFERRED, 5, "copied out");
     weir_store_result_fini(&result);
+    /* What is there may be a replay's, which came in while the copy was made. */
+    ops[0] = with_payload(row_op(1, 10, WEIR_ROW_DEFERRED, 99), "again");
+    ops[0].type = WEIR_OP_ROW_COPY;
+    apply(subject, ops, 1);
+    query(subject, (struct weir_store_request){.query = WEIR_QUERY_MESSAGE, .sequence = 10},
+          &result);
+    assert_row(&result.rows[0], 1, 10, WEIR_ROW_DEFERRED, 5, "copied out");
+    weir_store_result_fini(&result);
     query(subject, (struct weir_store_request){.query = WEIR_QUERY_UNCOPIED, .sequence = 100},
           &result);
     assert_int_equal(result.row_count, 0);
