@@ -111,9 +111,9 @@ void weir_dispatch_room(const struct weir_dispatch *self, const char *group, uin
  * upstream says so. */
 void weir_dispatch_announce(struct weir_dispatch *self, const char *group,
                             const struct weir_now *now);
-/* Send a frame to every live session that serves the group. */
-void weir_dispatch_tell(struct weir_dispatch *self, const char *group,
-                        const struct weir_control *control);
+/* There is no such group (any more): all credit for it is void, and who gave it is told so. */
+void weir_dispatch_refuse(struct weir_dispatch *self, const char *group,
+                          const struct weir_text *code, const struct weir_text *text);
 /* Messages that are out, to all peers. */
 uint64_t weir_dispatch_outstanding(const struct weir_dispatch *self);
 /* Every group that a live session has named. Calls `each` for all. */

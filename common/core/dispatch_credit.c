@@ -128,15 +128,39 @@ uint32_t weir_dispatch_servers(const struct weir_dispatch *self, const char *nam
 
 /* ---- credit ---- */
 
+/* Nothing more is sent until it is given anew. */
+static void credit_void(struct service *service)
+{
+    service->limit_messages = service->sent_messages;
+    service->limit_bytes = service->sent_bytes;
+}
+
+/* It names the CREDIT that is refused, so that nobody takes it for the answer to a later one. */
+static void credit_refuse(struct weir_dispatch *self, struct peer *peer, const char *name,
+                          const struct weir_control *control)
+{
+    struct group *group = weir_dispatch_group(self, name, strlen(name));
+    struct service *service = group ? weir_dispatch_service(peer, group) : NULL;
+    struct weir_control error = {.verb = WEIR_VERB_ERROR};
+    WEIR_SET(&error, code, CODE, weir_text_of(WEIR_CODE_GROUP));
+    WEIR_SET(&error, text, TEXT,
+             weir_text_of("no such group here: declare it in the topology, or JOIN it first"));
+    WEIR_SET(&error, group, GROUP, weir_text_of(name));
+    if (WEIR_HAS(control, SERIAL))
+        WEIR_SET(&error, serial, SERIAL, control->serial);
+    if (service)
+        credit_void(service);
+    self->count.errors++;
+    weir_dispatch_send(self, peer->number, &error);
+}
+
 void weir_dispatch_credit(struct weir_dispatch *self, struct peer *peer,
                           const struct weir_control *control)
 {
     char name[WEIR_NAME_BYTES_MAX + 1] = {0};
     memcpy(name, control->group.data, control->group.bytes);
     if (self->owner.known && !self->owner.known(self->owner.self, name)) {
-        weir_dispatch_error(self, peer->number, WEIR_CODE_GROUP,
-                            "no such group here: declare it in the topology, or JOIN it first",
-                            name);
+        credit_refuse(self, peer, name, control);
         return;
     }
     struct group *group = weir_dispatch_group_get(self, name, control->group.bytes);
@@ -150,6 +174,7 @@ void weir_dispatch_credit(struct weir_dispatch *self, struct peer *peer,
         control->messages < service->limit_messages || control->bytes < service->limit_bytes;
     service->limit_messages = control->messages + WEIR_CANARY(CREDIT_EXCEEDED);
     service->limit_bytes = control->bytes;
+    service->serial = WEIR_HAS(control, SERIAL) ? control->serial : 0;
     if (lowered) {
         struct weir_control answer = {.verb = WEIR_VERB_CREDITED};
         WEIR_SET(&answer, group, GROUP, control->group);
@@ -204,16 +229,26 @@ void weir_dispatch_announce(struct weir_dispatch *self, const char *name,
     }
 }
 
-void weir_dispatch_tell(struct weir_dispatch *self, const char *name,
-                        const struct weir_control *control)
+void weir_dispatch_refuse(struct weir_dispatch *self, const char *name,
+                          const struct weir_text *code, const struct weir_text *text)
 {
     struct group *group = weir_dispatch_group(self, name, strlen(name));
     struct service *service;
     if (!group)
         return;
     DL_FOREACH2(group->services, service, g_next)
-    if (service->peer->state == PEER_LIVE)
-        weir_dispatch_send(self, service->peer->number, control);
+    {
+        credit_void(service);
+        if (service->peer->state != PEER_LIVE && service->peer->state != PEER_SILENT)
+            continue;
+        struct weir_control error = {.verb = WEIR_VERB_ERROR};
+        WEIR_SET(&error, code, CODE, *code);
+        WEIR_SET(&error, text, TEXT, *text);
+        WEIR_SET(&error, group, GROUP, weir_text_of(group->name));
+        if (service->serial)
+            WEIR_SET(&error, serial, SERIAL, service->serial);
+        weir_dispatch_send(self, service->peer->number, &error);
+    }
 }
 
 uint64_t weir_dispatch_outstanding(const struct weir_dispatch *self)

@@ -67,6 +67,7 @@ struct service {
     struct group *group;
     uint64_t limit_messages, limit_bytes; /* cumulative, as CREDIT said */
     uint64_t sent_messages, sent_bytes;   /* cumulative, in this session */
+    uint64_t serial;                      /* of the newest CREDIT; 0: it had none */
     uint64_t outstanding;                 /* messages sent or claimed, not ended */
     uint32_t alone;                       /* of these, suspects */
     bool waiting_said;                    /* and nothing sent since */

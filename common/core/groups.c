@@ -1,5 +1,6 @@
 /* Which groups there are: declared in the topology, joined at run time, left over, removed. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <base/topic.h>
 #include <core/ventilator.h>
 #include <stdio.h>
@@ -101,9 +102,16 @@ static void say_joined(struct weir_ventilator *v, uint64_t peer, const struct we
     weir_dispatch_send(v->dispatch, peer, &joined);
 }
 
-static void refuse(struct weir_ventilator *v, uint64_t peer, const char *name, const char *text)
+static void refuse(struct weir_ventilator *v, uint64_t peer, const char *name, const char *text,
+                   bool has_serial, uint64_t serial)
 {
-    weir_dispatch_error(v->dispatch, peer, WEIR_CODE_GROUP, text, name);
+    struct weir_control error = {.verb = WEIR_VERB_ERROR};
+    WEIR_SET(&error, code, CODE, weir_text_of(WEIR_CODE_GROUP));
+    WEIR_SET(&error, text, TEXT, weir_text_of(text));
+    WEIR_SET(&error, group, GROUP, weir_text_of(name));
+    if (has_serial)
+        WEIR_SET(&error, serial, SERIAL, serial);
+    weir_dispatch_send(v->dispatch, peer, &error);
 }
 
 /* What JOIN asks for, with the defaults of a group that nobody declared: its backlog is bounded and
@@ -135,12 +143,32 @@ static bool policy_of(const struct weir_control *control, struct weir_group_poli
 static void wait_for_flush(struct weir_ventilator *v, uint64_t peer,
                            const struct weir_control *control, const struct weir_group *group)
 {
+    if (WEIR_CANARY(JOINED_BEFORE_DURABLE)) {
+        say_joined(v, peer, group, WEIR_HAS(control, SERIAL), control->serial);
+        return;
+    }
     v->joins = weir_realloc(v->joins, v->join_count + 1, sizeof *v->joins);
     v->joins[v->join_count++] = (struct weir_join){.peer = peer,
                                                    .serial = control->serial,
                                                    .has_serial = WEIR_HAS(control, SERIAL),
                                                    .number = group->row.number,
                                                    .flush = weir_flush_need(v)};
+}
+
+/* Why the group cannot be had; NULL: it can, or is there. */
+static const char *objection(const struct weir_ventilator *v, const struct weir_group *group,
+                             const struct weir_group_policy *policy)
+{
+    if (group && !weir_policy_same_topics(&group->row.policy, policy))
+        return "this group exists with other topics: use another name, or the same topics";
+    if (v->join_count == WEIR_JOINS_MAX || v->state != WEIR_VENTILATOR_OPEN)
+        return "the ventilator cannot take a new group now; try again later";
+    if (!group && !v->config.dynamic_groups)
+        return "there is no such group, and this ventilator does not allow dynamic-groups: declare "
+               "it in the topology, or allow them";
+    if (!group && v->group_count == WEIR_GROUPS_MAX)
+        return "the ventilator has as many groups as it can; remove one";
+    return NULL;
 }
 
 void weir_groups_join(struct weir_ventilator *v, uint64_t peer, const struct weir_control *control)
@@ -152,27 +180,19 @@ void weir_groups_join(struct weir_ventilator *v, uint64_t peer, const struct wei
         return;
     snprintf(name, sizeof name, "%.*s", (int)control->group.bytes, control->group.data);
     struct weir_group *group = weir_groups_find(v, name, strlen(name));
-    if (!policy_of(control, &policy)) {
-        refuse(v, peer, name, "JOIN names no topics, or a topic pattern that is not valid");
-    } else if (group && !weir_policy_same_topics(&group->row.policy, &policy)) {
-        refuse(v, peer, name,
-               "this group exists with other topics: use another name, or the same topics");
-    } else if (v->join_count == WEIR_JOINS_MAX || v->state != WEIR_VENTILATOR_OPEN) {
-        refuse(v, peer, name, "the ventilator cannot take a new group now; try again later");
-    } else if (group) {
-        wait_for_flush(v, peer, control, group);
-    } else if (!v->config.dynamic_groups) {
-        refuse(v, peer, name,
-               "there is no such group, and this ventilator does not allow dynamic-groups: declare "
-               "it in the topology, or allow them");
-    } else if (v->group_count == WEIR_GROUPS_MAX) {
-        refuse(v, peer, name, "the ventilator has as many groups as it can; remove one");
-    } else {
+    const char *wrong = policy_of(control, &policy)
+                            ? objection(v, group, &policy)
+                            : "JOIN names no topics, or a topic pattern that is not valid";
+    if (wrong) {
+        refuse(v, peer, name, wrong, WEIR_HAS(control, SERIAL), control->serial);
+        return;
+    }
+    if (!group) {
         group = create(v, &policy);
         weir_ventilator_log(v, WEIR_LOG_INFO, "group %s has joined, from sequence %llu on", name,
                             (unsigned long long)group->row.start);
-        wait_for_flush(v, peer, control, group);
     }
+    wait_for_flush(v, peer, control, group);
 }
 
 void weir_groups_flushed(struct weir_ventilator *v)
@@ -191,9 +211,27 @@ void weir_groups_flushed(struct weir_ventilator *v)
 
 /* ---- the end of a group ---- */
 
+/* Whoever waits to hear that it is there hears that it is not. */
+static void joins_end(struct weir_ventilator *v, const struct weir_group *group, const char *text)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < v->join_count; i++) {
+        const struct weir_join join = v->joins[i];
+        if (join.number != group->row.number)
+            v->joins[kept++] = join;
+        else
+            refuse(v, join.peer, group->row.policy.name, text, join.has_serial, join.serial);
+    }
+    v->join_count = kept;
+}
+
 void weir_groups_remove(struct weir_ventilator *v, struct weir_group *group)
 {
+    static const char text[] = "the group was removed";
+    const struct weir_text code = weir_text_of(WEIR_CODE_GROUP), said = weir_text_of(text);
     struct weir_lease *lease, *next;
+    joins_end(v, group, text);
+    weir_dispatch_refuse(v->dispatch, group->row.policy.name, &code, &said);
     HASH_ITER (hh, v->leases.table, lease, next) {
         if (lease->group != group)
             continue;
@@ -210,7 +248,7 @@ void weir_groups_remove(struct weir_ventilator *v, struct weir_group *group)
     v->dying.rows -= group->dying;
     weir_dying_removed(v, group->row.number);
     struct weir_op *op = weir_flush_op(v, WEIR_OP_GROUP_DROP);
-    op->number = group->row.number;
+    op->number = group->row.number + WEIR_CANARY(REMOVAL_NOT_WRITTEN);
     weir_flush_need(v);
     if (group->stirred)
         DL_DELETE(v->stirred, group);

@@ -255,9 +255,13 @@ static void on_group_error(struct relay *self, uint32_t index, struct relay_grou
     WEIR_SET(&error, code, CODE, control->code);
     WEIR_SET(&error, text, TEXT, control->text);
     WEIR_SET(&error, group, GROUP, weir_text_of(group->name));
-    weir_dispatch_tell(self->down, group->name, &error);
-    for (uint32_t i = 0; i < group->joiner_count; i++)
+    weir_dispatch_refuse(self->down, group->name, &control->code, &control->text);
+    for (uint32_t i = 0; i < group->joiner_count; i++) {
+        error.has &= ~(UINT64_C(1) << WEIR_FIELD_SERIAL);
+        if (group->joiners[i].has_serial)
+            WEIR_SET(&error, serial, SERIAL, group->joiners[i].serial);
         weir_dispatch_send(self->down, group->joiners[i].peer, &error);
+    }
     group->joiner_count = 0;
 }
 

@@ -28,9 +28,11 @@ struct group {
     UT_hash_handle hh;
     char name[WEIR_NAME_BYTES_MAX + 1];
     struct weir_credit credit;
-    bool said;       /* CREDIT, in this session: so that the server knows we serve it */
-    bool withheld;   /* the limit was raised and is not said yet: JOINED has not come */
-    uint64_t serial; /* of the last CREDIT that lowered */
+    bool said;              /* CREDIT, in this session: so that the server knows we serve it */
+    bool withheld;          /* the limit was raised and is not said yet: JOINED has not come */
+    uint64_t serial;        /* of the last CREDIT that lowered … */
+    uint64_t credit_serial; /* … of the last one, and of the last JOIN */
+    uint64_t join_serial;
     /* JOIN */
     bool dynamic;
     bool joined; /* in this session */
@@ -167,7 +169,7 @@ static void say_join(struct weir_session *self, struct group *group)
     join.topic_count = group->topic_count;
     if (group->from)
         WEIR_SET(&join, from, FROM, weir_text_of(group->from));
-    WEIR_SET(&join, serial, SERIAL, ++self->serial);
+    WEIR_SET(&join, serial, SERIAL, group->join_serial = ++self->serial);
     weir_session_send(self, &join);
 }
 
@@ -177,7 +179,7 @@ static void say_credit(struct weir_session *self, struct group *group, bool lowe
     WEIR_SET(&credit, group, GROUP, weir_text_of(group->name));
     WEIR_SET(&credit, messages, MESSAGES, group->credit.limit_messages);
     WEIR_SET(&credit, bytes, BYTES, group->credit.limit_bytes);
-    WEIR_SET(&credit, serial, SERIAL, ++self->serial);
+    WEIR_SET(&credit, serial, SERIAL, group->credit_serial = ++self->serial);
     if (lowers)
         group->serial = self->serial;
     group->said = true;
@@ -418,21 +420,30 @@ static bool is_code(const struct weir_control *control, const char *code)
            memcmp(control->code.data, code, control->code.bytes) == 0;
 }
 
-static void on_error(struct weir_session *self, const struct weir_control *control,
+/* The server has no such group (any more): what it was granted is void. An answer to an older
+ * CREDIT than the last says nothing of that: it has one of its own. False: this was such a one. */
+static bool on_group_error(struct weir_session *self, const struct weir_control *control)
+{
+    struct group *group = group_find(self, control->group.data, control->group.bytes);
+    if (!group)
+        return true;
+    if (WEIR_HAS(control, SERIAL) && control->serial != group->credit_serial)
+        return control->serial == group->join_serial;
+    group->credit.limit_messages = group->credit.ceiling_messages = group->credit.used_messages;
+    group->credit.limit_bytes = group->credit.ceiling_bytes = group->credit.used_bytes;
+    group->credit.withdrawing = false;
+    group->said = false;
+    return true;
+}
+
+/* Whether the owner is to know of it. */
+static bool on_error(struct weir_session *self, const struct weir_control *control,
                      const struct weir_now *now)
 {
     if (is_code(control, WEIR_CODE_NOT_READY) && self->state == SESSION_OPEN)
         say_ready(self, now);
-    if (!is_code(control, WEIR_CODE_GROUP) || !WEIR_HAS(control, GROUP))
-        return;
-    /* The server has no such group (any more): what it was granted is void. */
-    struct group *group = group_find(self, control->group.data, control->group.bytes);
-    if (group) {
-        group->credit.limit_messages = group->credit.ceiling_messages = group->credit.used_messages;
-        group->credit.limit_bytes = group->credit.ceiling_bytes = group->credit.used_bytes;
-        group->credit.withdrawing = false;
-        group->said = false;
-    }
+    return !is_code(control, WEIR_CODE_GROUP) || !WEIR_HAS(control, GROUP) ||
+           on_group_error(self, control);
 }
 
 static void on_control(struct weir_session *self, const struct weir_control *control,
@@ -446,7 +457,8 @@ static void on_control(struct weir_session *self, const struct weir_control *con
         on_joined(self, control);
         break;
     case WEIR_VERB_ERROR:
-        on_error(self, control, now);
+        if (!on_error(self, control, now))
+            return;
         break;
     case WEIR_VERB_WAITING:
     case WEIR_VERB_GO:

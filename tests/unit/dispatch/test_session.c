@@ -418,6 +418,28 @@ static void a_group_that_is_not_there_voids_its_credit(void **state)
     assert_true(weir_session_forget(client->session, GROUP));
 }
 
+static void a_refusal_of_an_older_credit_voids_nothing(void **state)
+{
+    struct client *client = *state;
+    open_session(client);
+    weir_session_grant(client->session, GROUP, 5, 100);
+    const uint64_t serial = expect(client, WEIR_VERB_CREDIT)->control.serial;
+    weir_session_grant(client->session, GROUP, 7, 100);
+    expect(client, WEIR_VERB_CREDIT);
+    struct weir_control error = {.verb = WEIR_VERB_ERROR};
+    WEIR_SET(&error, code, CODE, weir_text_of(WEIR_CODE_GROUP));
+    WEIR_SET(&error, text, TEXT, weir_text_of("no such group"));
+    WEIR_SET(&error, group, GROUP, weir_text_of(GROUP));
+    WEIR_SET(&error, serial, SERIAL, serial);
+    say(client, &error, NULL);
+    assert_int_equal(weir_session_credit(client->session, GROUP).ceiling_messages, 7);
+    assert_told(client, "");
+    WEIR_SET(&error, serial, SERIAL, serial + 1);
+    say(client, &error, NULL);
+    assert_int_equal(weir_session_credit(client->session, GROUP).ceiling_messages, 0);
+    assert_told(client, "ERROR\n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -433,6 +455,7 @@ int main(void)
         TEST(an_idle_session_beats),
         TEST(credit_of_a_new_group_waits_for_joined),
         TEST(a_group_that_is_not_there_voids_its_credit),
+        TEST(a_refusal_of_an_older_credit_voids_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -247,6 +247,35 @@ static void test_a_bye_counts_behind_the_end_of_its_connection(void **state)
     weir_dispatch_tick(server->dispatch, &server->script.now); /* on_lost fails */
 }
 
+/* 6: a group was removed, and whoever served it heard so from the answer to its next CREDIT, after
+ * which its credit is void. Here it still stood: when the group was made anew, more was sent than
+ * the worker had allowed. Behind a router all workers were told of it, with the same end. */
+static void test_with_a_group_goes_the_credit_for_it(void **state)
+{
+    struct server *server = *state;
+    struct weir_control ready = control_ready("worker", WORKER, "kate");
+    struct weir_control credit = control_credit(GROUP, 10, 1 << 20);
+    const struct weir_text code = weir_text_of(WEIR_CODE_GROUP), text = weir_text_of("is gone");
+    struct weir_offer offer;
+    WEIR_SET(&credit, serial, SERIAL, 8);
+    say(server, &ready);
+    say(server, &credit);
+    assert_true(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
+    weir_dispatch_refuse(server->dispatch, GROUP, &code, &text);
+    const struct sent *sent = script_find(&server->script, PORT, PEER, WEIR_VERB_ERROR);
+    assert_non_null(sent);
+    assert_text(&sent->control.code, WEIR_CODE_GROUP);
+    assert_text(&sent->control.group, GROUP);
+    assert_true(WEIR_HAS(&sent->control, SERIAL));
+    assert_int_equal(sent->control.serial, 8);
+    assert_false(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
+
+    WEIR_SET(&credit, serial, SERIAL, 9);
+    say(server, &credit);
+    assert_true(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
+    assert_int_equal(offer.messages, 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +283,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_was_never_named_may_be_on_its_way, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_with_a_group_goes_the_credit_for_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_idle_worker_comes_before_a_busy_one, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_bye_counts_behind_the_end_of_its_connection, setup,
