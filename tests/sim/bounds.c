@@ -39,10 +39,11 @@ void sim_check_bound(struct sim_process *process, enum sim_bound_name name, uint
 static void check_backlog(struct sim_process *process, const struct weir_group *group)
 {
     const struct weir_group_policy *policy = &group->row.policy;
+    const struct weir_group_totals *totals = &group->row.totals;
     /* what was handed out and comes back, and what is sent back by hand, comes on top */
-    if (policy->max_backlog > 0)
-        sim_check_bound(process, SIM_BOUND_BACKLOG,
-                        group->row.totals.matched - group->row.totals.passed, policy->max_backlog,
+    if (policy->max_backlog > 0 && totals->matched > totals->passed) /* topics were edited */
+        sim_check_bound(process, SIM_BOUND_BACKLOG, totals->matched - totals->passed,
+                        policy->max_backlog,
                         BATCH_MESSAGES_MAX * BATCHES_ON_THEIR_WAY * process->sim->params.producers);
 }
 

@@ -64,6 +64,9 @@ void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *messag
                  message->number, sim->groups[group].policy.name);
     if (job->death > 0) /* a replayed one goes when it comes */
         return;
+    if (sim_claim_of(sim, message, group) == SIM_NOT_ITS)
+        sim_fail(sim, SIM_CHECK_IDENTITY, "message %u is started in %s, whose it is not",
+                 message->number, sim->groups[group].policy.name);
     if (message->in[group].passed)
         sim_fail(sim, SIM_CHECK_ORDER,
                  "order: in %s message %u (key %s) is started behind one that it was ahead of",
@@ -74,7 +77,7 @@ void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *messag
         struct sim_message *ahead = &sim->messages[i];
         if (ahead->stream != message->stream || ahead->delayed || message->delayed ||
             !is_ahead(ahead, message) || strcmp(ahead->key, message->key) != 0 || ahead->damaged ||
-            over(sim, ahead, group))
+            sim_claim_of(sim, ahead, group) != SIM_OWED || over(sim, ahead, group))
             continue;
         if (unseen(sim, ahead, group)) { /* then it must not be started any more */
             ahead->in[group].passed = true;
@@ -104,9 +107,12 @@ static bool is_phantom(const struct sim *sim, const struct sim_message *message)
 
 static bool is_open(const struct sim *sim, const struct sim_message *message, uint32_t group)
 {
+    /* What was sent back to a group goes with it. */
+    const uint32_t replays =
+        sim->groups[group].at[message->stream].removed ? 0 : message->in[group].replays;
     return !sim_may_lose(sim, group) && !message->duplicate && !message->damaged &&
-           !is_phantom(sim, message) &&
-           message->in[group].results + message->in[group].deaths <= message->in[group].replays;
+           sim_claim_of(sim, message, group) == SIM_OWED && !is_phantom(sim, message) &&
+           message->in[group].results + message->in[group].deaths <= replays;
 }
 
 /* All that was sent has come to its end, and the ventilators say so, too. */
@@ -115,7 +121,7 @@ bool sim_settled(struct sim *sim)
     if (sim->now_ns < sim->idle_asked_ns + 50 * WEIR_NS_PER_MS)
         return false;
     sim->idle_asked_ns = sim->now_ns;
-    if (!sim_producers_done(sim) || !sim_replayers_done(sim))
+    if (!sim_producers_done(sim) || !sim_replayers_done(sim) || !sim_groups_joined(sim))
         return false;
     for (uint32_t i = 0; i < sim->message_count; i++)
         for (uint32_t g = 0; g < sim->group_count; g++)
@@ -193,7 +199,8 @@ static void check_message(struct sim *sim, const struct sim_message *message, ui
                      message->in[group].starts);
         return;
     }
-    if (results + deaths == 0 && !message->damaged && !sim_may_lose(sim, group))
+    if (results + deaths == 0 && !message->damaged && !sim_may_lose(sim, group) &&
+        sim_claim_of(sim, message, group) == SIM_OWED)
         sim_fail(sim, SIM_CHECK_LOST, "message %u (sequence %llu) is lost in group %u",
                  message->number, (unsigned long long)message->sequence, group);
     else if (is_open(sim, message, group))
@@ -245,9 +252,13 @@ static void check_dropped(struct sim *sim, uint32_t group)
     uint64_t missing = 0, dropped = 0, phantoms = 0;
     if (!sim_may_lose(sim, group) || policy->delivery == WEIR_AT_MOST_ONCE || sim->params.damage)
         return;
+    for (uint32_t stream = 0; stream < sim->params.ventilators; stream++)
+        if (!sim_group_countable(sim, stream, group))
+            return;
     for (uint32_t i = 0; i < sim->message_count; i++) {
         phantoms += sim->messages[i].unsure && sim->messages[i].duplicate;
         missing += !sim->messages[i].duplicate &&
+                   sim_claim_of(sim, &sim->messages[i], group) == SIM_OWED &&
                    sim->messages[i].in[group].results + sim->messages[i].in[group].deaths == 0;
     }
     for (uint32_t i = 0; i < sim->process_count; i++) {
@@ -293,7 +304,8 @@ void sim_check_end(struct sim *sim)
 void sim_check_stuck(struct sim *sim)
 {
     /* what no ventilator knows of any more does not wait for anything */
-    if (sim_producers_done(sim) && sim_replayers_done(sim) && sim_groups_idle(sim))
+    if (sim_producers_done(sim) && sim_replayers_done(sim) && sim_groups_joined(sim) &&
+        sim_groups_idle(sim))
         sim_check_end(sim);
     sim_fail(sim, SIM_CHECK_DRAIN, "it did not drain after the faults had ended");
 }

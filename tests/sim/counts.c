@@ -26,7 +26,8 @@ static struct seen seen_of(const struct sim *sim, uint32_t stream, uint32_t grou
     struct seen seen = {0};
     for (uint32_t i = 0; i < sim->message_count; i++) {
         const struct sim_message *message = &sim->messages[i];
-        if (message->stream != stream || message->duplicate)
+        if (message->stream != stream || message->duplicate ||
+            sim_claim_of(sim, message, group) != SIM_OWED)
             continue;
         seen.runs += 1 + message->in[group].replays;
         seen.damaged += message->damaged; /* they may be missing, which is told of elsewhere */
@@ -50,6 +51,7 @@ void sim_check_totals(struct sim_process *process)
     for (uint32_t g = 0; g < sim->group_count; g++) {
         uint64_t values[4] = {0};
         if (process->kind != SIM_VENTILATOR || !sim_has_group(process, g) || sim_may_lose(sim, g) ||
+            !sim_group_countable(sim, process->index, g) ||
             !sim_group_numbers(process, g, names, values, 4))
             continue;
         const struct seen seen = seen_of(sim, process->index, g);

@@ -37,7 +37,7 @@ void sim_credit_used(struct sim_link *link, const struct weir_control *control,
     struct sim *sim = link->server->sim;
     if (control->verb == WEIR_VERB_WELCOME) { /* all credit and all use are zero again */
         link->session = true;
-        link->server->welcomed = link->server->epoch;
+        sim_groups_opened(link->server);
         for (uint32_t i = 0; i < SIM_GROUPS_MAX; i++)
             link->credit[i].limit_messages = link->credit[i].limit_bytes =
                 link->credit[i].sent_messages = link->credit[i].sent_bytes = 0;

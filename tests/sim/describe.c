@@ -66,6 +66,8 @@ void sim_describe_group(struct sim *sim, struct sim_process *process, uint32_t n
     const struct weir_ventilator *v =
         WEIR_CONTAINER_OF(process->role, struct weir_ventilator, role);
     const struct weir_group *group = group_of(v, sim->groups[number].policy.name);
+    if (!group)
+        return;
     sim_log(
         sim, process->name,
         "state %d, %s: low %llu, next %llu of %llu, in flight %llu, returned %zu, deferred %llu "
@@ -92,6 +94,8 @@ void sim_describe_message(struct sim *sim, struct sim_process *process, uint32_t
     const struct weir_ventilator *v =
         WEIR_CONTAINER_OF(process->role, struct weir_ventilator, role);
     const struct weir_group *group = group_of(v, sim->groups[number].policy.name);
+    if (!group)
+        return;
     if (weir_settled_has(&group->settled, sequence))
         sim_log(sim, "open", "  settled");
     if (weir_rangeset_has(&group->returned, sequence))

@@ -79,6 +79,9 @@ static void note(struct sim_process *process, const struct weir_message_view *vi
     }
     struct weir_id id;
     weir_id_decode(view->origin.id, &id);
+    if (sim_claim_of(sim, message, group) == SIM_NOT_ITS)
+        sim_fail(sim, SIM_CHECK_IDENTITY, "%s got message %u of %s, whose it is not", process->name,
+                 message->number, sim->groups[group].policy.name);
     if (message->confirmed && id.sequence != message->sequence)
         sim_fail(sim, SIM_CHECK_IDENTITY, "message %u has sequence %llu, but arrived as %llu",
                  message->number, (unsigned long long)message->sequence,

@@ -161,7 +161,7 @@ void sim_hostile_act(struct sim *sim, struct sim_process *process)
             sim_step(process, &event);
         }
         /* a ventilator that is not open yet looks at it later */
-        const bool open = process->kind != SIM_VENTILATOR || process->welcomed == process->epoch;
+        const bool open = process->kind != SIM_VENTILATOR || process->opened == process->epoch;
         if ((sense == SENSELESS || sense == WRONG_BATCH) && open && sim->hostile.answers == 0)
             sim_fail(sim, SIM_CHECK_BYTES, "%s has no answer to what makes no sense on port %u",
                      process->name, port);

@@ -186,6 +186,8 @@ void sim_overhear(struct sim_process *to, struct sim_link *link, const struct we
     struct weir_control control;
     if (!to->role || frames->count == 0 || weir_control_decode(&frames->at[0], &control, NULL) != 0)
         return;
+    if (to->kind == SIM_VENTILATOR && control.verb == WEIR_VERB_JOIN)
+        sim_group_asked(to, &control);
     if (to->kind == SIM_WORKER && control.verb == WEIR_VERB_DELIVER)
         delivered(to, link, &control, frames);
     if (to == link->server)

@@ -128,6 +128,11 @@ void sim_group_pause(struct sim_process *process, uint32_t group, bool pause)
 
 void sim_group_remove(struct sim_process *process, uint32_t group)
 {
+    process->paused[group] = 0; /* whoever joins under this name is another */
+    process->pausing[group] = false;
+    sim_log(process->sim, process->name, "is to remove %s",
+            process->sim->groups[group].policy.name);
+    sim_group_goes(process, group);
     order_give(process, group, OP_REMOVE);
 }
 
@@ -153,8 +158,7 @@ void sim_operator_answered(struct sim_process *process, uint64_t peer,
     } else if (op == OP_RESUME) {
         process->resumed[group] = true;
     } else {
-        process->sim->groups[group].removed[process->index] = true;
-        sim_count(process->sim, SIM_COUNT_REMOVALS);
+        sim_group_gone(process, group);
     }
 }
 
@@ -168,8 +172,13 @@ bool sim_groups_idle(struct sim *sim)
             uint64_t values[4] = {0};
             if (!sim_has_group(process, g))
                 continue;
-            if (!sim_group_numbers(process, g, names, values, 4))
+            if (!process->role)
                 return false;
+            if (!sim_group_numbers(process, g, names, values, 4)) { /* it may have been removed */
+                if (sim->groups[g].at[process->index].presence == SIM_THERE)
+                    return false;
+                continue;
+            }
             if (values[0] + values[1] + values[2] + values[3] > 0) {
                 sim_log(sim, process->name,
                         "%s: waiting %llu, in flight %llu, deferred %llu, dying %llu",

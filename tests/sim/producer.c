@@ -15,6 +15,7 @@ struct sim_producer {
 };
 
 struct batch_note {
+    int64_t delay_ms;
     uint32_t count;
     uint32_t numbers[];
 };
@@ -41,7 +42,8 @@ void sim_message_place(struct sim *sim, struct sim_message *message, uint64_t se
     message->sequence = sequence;
 }
 
-static struct sim_message *message_new(struct sim *sim, uint32_t stream)
+static struct sim_message *message_new(struct sim *sim, const struct sim_process *ventilator,
+                                       bool rare)
 {
     if (sim->message_count == sim->message_capacity) {
         sim->message_capacity = sim->message_capacity ? sim->message_capacity * 2 : 256;
@@ -49,23 +51,31 @@ static struct sim_message *message_new(struct sim *sim, uint32_t stream)
     }
     struct sim_message *message = &sim->messages[sim->message_count];
     sim_count(sim, SIM_COUNT_MESSAGES);
-    *message = (struct sim_message){.number = sim->message_count++, .stream = stream};
+    *message = (struct sim_message){.number = sim->message_count++,
+                                    .stream = ventilator->index,
+                                    .rare = rare,
+                                    .sent_epoch = ventilator->epoch};
+    sim_groups_claim(sim, message);
     return message;
 }
 
-/* The message that the stream took under this key, at this sequence (0: any); NULL: none is
- * confirmed. */
+/* The message that the stream took under this key, at this sequence (0: the last one before this
+ * message); NULL: none is confirmed. */
 static const struct sim_message *original_of(const struct sim *sim,
                                              const struct sim_message *message, uint64_t sequence)
 {
+    const struct sim_message *original = NULL;
     for (uint32_t i = 0; i < sim->message_count; i++) {
         const struct sim_message *other = &sim->messages[i];
-        if (other != message && other->confirmed && !other->duplicate &&
-            other->stream == message->stream && other->idempotency == message->idempotency &&
-            (sequence == 0 || other->sequence == sequence))
-            return other;
+        if (other == message || !other->confirmed || other->duplicate ||
+            other->stream != message->stream || other->idempotency != message->idempotency)
+            continue;
+        if (sequence ? other->sequence == sequence
+                     : other->sequence < message->sequence &&
+                           (!original || other->sequence > original->sequence))
+            original = other;
     }
-    return NULL;
+    return original;
 }
 
 /* How many other keys the stream has taken between them, at least. */
@@ -80,6 +90,14 @@ static uint32_t keys_between(const struct sim *sim, const struct sim_message *or
                  other->sequence < message->sequence;
     }
     return count;
+}
+
+/* Its key was remembered too long ago. What a clock that is set makes of that nobody can say. */
+static bool is_forgotten(const struct sim *sim, const struct sim_message *original,
+                         const struct sim_message *message)
+{
+    return sim->params.forget && !sim->params.jumps &&
+           original->time_ms < message->time_ms - sim->params.forget;
 }
 
 static void told_duplicate(struct sim *sim, struct sim_message *message,
@@ -105,6 +123,25 @@ static void told_duplicate(struct sim *sim, struct sim_message *message,
                  "window has %u",
                  message->number, (unsigned long long)id.sequence,
                  keys_between(sim, original, message), sim->params.window);
+    else if (is_forgotten(sim, original, message))
+        sim_fail(sim, SIM_CHECK_DUPLICATE,
+                 "message %u is called a duplicate of %llu, which is %lld ms older, and a key is "
+                 "remembered for %u ms",
+                 message->number, (unsigned long long)id.sequence,
+                 (long long)(message->time_ms - original->time_ms), sim->params.forget);
+}
+
+/* An OK that is said again after a restart names no duplicates. What it does not name may be new
+ * all the same, when its key was forgotten: then groups have it. */
+static void not_told(struct sim *sim, struct sim_message *message)
+{
+    const struct sim_message *original = message->idempotency ? original_of(sim, message, 0) : NULL;
+    if (!original || message->duplicate || is_forgotten(sim, original, message))
+        return;
+    if (sim->params.window || original->unsure || (sim->params.forget && sim->params.jumps))
+        message->unsure = true;
+    else
+        message->duplicate = true;
 }
 
 static void submitted(void *self_pointer, const struct weir_submitted *submitted,
@@ -125,25 +162,16 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
         for (uint32_t i = 0; i < batch->count; i++) {
             struct sim_message *message = &sim->messages[batch->numbers[i]];
             message->confirmed = true;
+            message->time_ms = submitted->answer->time_ms;
+            message->due_ms = message->time_ms + batch->delay_ms;
             sim_message_place(sim, message, submitted->answer->first + i);
         }
         for (uint32_t i = 0; i < submitted->answer->duplicate_count; i++) {
             const struct weir_duplicate *duplicate = &submitted->answer->duplicates[i];
             told_duplicate(sim, &sim->messages[batch->numbers[duplicate->index]], duplicate);
         }
-        /* An OK that is said again after a restart names no duplicates. What it does not name may
-         * be new all the same, when its key was forgotten: then groups have it. */
-        for (uint32_t i = 0; i < batch->count; i++) {
-            struct sim_message *message = &sim->messages[batch->numbers[i]];
-            const struct sim_message *original =
-                message->idempotency ? original_of(sim, message, 0) : NULL;
-            if (!original || original->sequence >= message->sequence || message->duplicate)
-                continue;
-            if (sim->params.window)
-                message->unsure = true;
-            else
-                message->duplicate = true;
-        }
+        for (uint32_t i = 0; i < batch->count; i++)
+            not_told(sim, &sim->messages[batch->numbers[i]]);
         sim_log(sim, self->process->name, "confirmed %u messages from sequence %llu", batch->count,
                 (unsigned long long)submitted->answer->first);
     }
@@ -170,7 +198,9 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
     if (count > self->left)
         count = self->left;
     self->left -= count;
-    struct weir_batch_header header = {.topic = "work.item", .topic_bytes = 9};
+    const bool rare = sim->params.edits && weir_random_below(random, 3) == 0;
+    struct weir_batch_header header = {.topic = rare ? SIM_TOPIC_RARE : SIM_TOPIC,
+                                       .topic_bytes = sizeof SIM_TOPIC - 1};
     memcpy(header.producer, weir_submit_producer(self->submit), sizeof header.producer);
     if (sim->params.delays && weir_random_below(random, 8) == 0)
         header.delay_ms = 1 + (int64_t)weir_random_below(random, 3000);
@@ -179,8 +209,9 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
     struct weir_batch_builder *builder = weir_batch_builder_new(&header);
     struct batch_note *batch = weir_alloc(sizeof *batch + count * sizeof batch->numbers[0]);
     batch->count = count;
+    batch->delay_ms = header.delay_ms;
     for (uint32_t i = 0; i < count; i++) {
-        struct sim_message *message = message_new(sim, self->process->links[0].server->index);
+        struct sim_message *message = message_new(sim, self->process->links[0].server, rare);
         message->sender = (uint32_t)(self->process - sim->processes);
         message->delayed = header.delay_ms > 0;
         message->expires = header.ttl_ms > 0;

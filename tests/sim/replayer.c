@@ -13,12 +13,20 @@ struct sim_replayer {
     int64_t next_ns;
 };
 
+/* With a group that is removed goes what died in it. */
+static bool is_removed(const struct sim_replayer *self, uint32_t group)
+{
+    const struct sim_process *ventilator = self->process->links[0].server;
+    return self->process->sim->groups[group].at[ventilator->index].removed;
+}
+
 static void submitted(void *self_pointer, const struct weir_submitted *submitted,
                       const struct weir_now *now)
 {
     struct sim_replayer *self = self_pointer;
     (void)now;
-    if (submitted->status != 0)
+    const struct sim_letter *letter = &self->process->sim->letters[(uintptr_t)submitted->arg];
+    if (submitted->status != 0 && !is_removed(self, letter->group))
         sim_fail(self->process->sim, SIM_CHECK_CONDUCT, "%s: a replay was refused: %.*s",
                  self->process->name, (int)submitted->answer->text.bytes,
                  submitted->answer->text.data);
@@ -34,7 +42,7 @@ static struct sim_letter *pick(struct sim_replayer *self, bool again)
         struct sim_letter *letter = &sim->letters[i];
         if (sim->messages[letter->message].stream != self->process->links[0].server->index ||
             letter->death > DEATHS_MAX || letter->replayed != again ||
-            sim_may_lose(sim, letter->group))
+            sim_may_lose(sim, letter->group) || is_removed(self, letter->group))
             continue;
         if (weir_random_below(&sim->random, ++seen) == 0)
             picked = letter;
@@ -46,7 +54,9 @@ static void replay(struct sim_replayer *self, struct sim_letter *letter, const s
 {
     struct sim *sim = self->process->sim;
     const char *group = sim->groups[letter->group].policy.name;
-    struct weir_batch_header header = {.topic = "work.item", .topic_bytes = 9};
+    const bool rare = sim->messages[letter->message].rare;
+    struct weir_batch_header header = {.topic = rare ? SIM_TOPIC_RARE : SIM_TOPIC,
+                                       .topic_bytes = sizeof SIM_TOPIC - 1};
     memcpy(header.producer, weir_submit_producer(self->submit), sizeof header.producer);
     char payload[16];
     struct weir_message_view view = {
@@ -69,7 +79,8 @@ static void replay(struct sim_replayer *self, struct sim_letter *letter, const s
         sim->messages[letter->message].in[letter->group].replays++;
     letter->replayed = true;
     sim_count(sim, SIM_COUNT_REPLAYS);
-    weir_submit_send(self->submit, builder, WEIR_BATCH_REPLAY, NULL, now);
+    weir_submit_send(self->submit, builder, WEIR_BATCH_REPLAY,
+                     (void *)(uintptr_t)(letter - sim->letters), now);
     weir_batch_builder_destroy(&builder);
 }
 

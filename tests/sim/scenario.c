@@ -11,10 +11,36 @@ static uint32_t roll(struct sim *sim, uint32_t from, uint32_t to)
     return from + (uint32_t)weir_random_below(&sim->random, to - from + 1);
 }
 
+/* What it is like nobody says but the ventilators: so its policy is what JOIN brings about, whose
+ * bound of the backlog is far from here. */
+static void group_join_make(struct sim *sim, uint32_t number)
+{
+    struct weir_group_policy *policy = &sim->groups[number].policy;
+    *policy = weir_group_policy_default();
+    snprintf(policy->name, sizeof policy->name, "joining%u", number);
+    policy->topic_count = 1;
+    snprintf(policy->topics[0], sizeof policy->topics[0], "work.>");
+    policy->start = roll(sim, 0, 1) ? WEIR_START_NOW : WEIR_START_EARLIEST;
+    sim->groups[number].joins = true;
+}
+
+/* A group of which the order is edited has none that could be relied on. */
+static void edit_make(struct sim *sim, struct sim_group *group)
+{
+    group->edit = roll(sim, SIM_NO_EDIT, SIM_EDIT_LISTED);
+    if (group->edit != SIM_EDIT_ORDER)
+        return;
+    if (group->policy.delivery == WEIR_AT_MOST_ONCE)
+        group->edit = SIM_NO_EDIT;
+    group->policy.order = WEIR_ORDER_NONE;
+}
+
 static void groups_make(struct sim *sim)
 {
-    sim->group_count = sim->params.groups;
-    for (uint32_t i = 0; i < sim->group_count; i++) {
+    sim->group_count = sim->params.groups + sim->params.joins;
+    for (uint32_t i = sim->params.groups; i < sim->group_count; i++)
+        group_join_make(sim, i);
+    for (uint32_t i = 0; i < sim->params.groups; i++) {
         struct weir_group_policy *policy = &sim->groups[i].policy;
         *policy = weir_group_policy_default();
         snprintf(policy->name, sizeof policy->name, "group%u", i);
@@ -32,6 +58,8 @@ static void groups_make(struct sim *sim)
             policy->delivery = WEIR_AT_MOST_ONCE;
         if (policy->delivery == WEIR_AT_MOST_ONCE)
             policy->order = WEIR_ORDER_NONE;
+        if (sim->params.edits)
+            edit_make(sim, &sim->groups[i]);
         if (sim->params.backlogs && roll(sim, 0, 2) == 0) {
             policy->max_backlog = roll(sim, 4, 40);
             policy->on_full = roll(sim, WEIR_ON_FULL_REFUSE, WEIR_ON_FULL_DROP);
@@ -120,11 +148,6 @@ static void processes_make(struct sim *sim)
         clock_make(&sim->processes[i]);
 }
 
-bool sim_has_group(const struct sim_process *process, uint32_t group)
-{
-    return process->kind == SIM_VENTILATOR && !process->sim->groups[group].removed[process->index];
-}
-
 static uint32_t upstreams_of(const struct sim_process *process)
 {
     uint32_t count = 0;
@@ -137,16 +160,17 @@ static struct weir_role *ventilator_new(struct sim_process *process, uint64_t se
 {
     struct weir_group_policy policies[SIM_GROUPS_MAX];
     struct sim *sim = process->sim;
-    for (uint32_t i = 0; i < sim->group_count; i++)
-        policies[i] = sim->groups[i].policy;
-    struct weir_ventilator_config config = {.name = process->name,
-                                            .groups = policies,
-                                            .group_count = sim->group_count,
-                                            .spool_bytes_max = process->store_bytes_max,
-                                            .dead_letters = true,
-                                            .idempotency_window_ms = 30 * 24 * INT64_C(3600000),
-                                            .idempotency_count_max =
-                                                sim->params.window ? sim->params.window : 10000};
+    const uint32_t count = sim_groups_listed(process, policies);
+    struct weir_ventilator_config config = {
+        .name = process->name,
+        .groups = policies,
+        .group_count = count,
+        .dynamic_groups = sim->params.joins > 0,
+        .spool_bytes_max = process->store_bytes_max,
+        .dead_letters = true,
+        .idempotency_window_ms =
+            sim->params.forget ? sim->params.forget : 30 * 24 * INT64_C(3600000),
+        .idempotency_count_max = sim->params.window ? sim->params.window : 10000};
     struct weir_recovered *recovered = sim_spool_open(process);
     return !recovered ? NULL : weir_ventilator_new(&config, &recovered, &process->host, seed);
 }
@@ -163,14 +187,20 @@ struct weir_role *sim_role_new(struct sim_process *process)
         return weir_relay_new(&config, &process->host, seed);
     }
     if (process->kind == SIM_WORKER) {
-        struct weir_worker_config config = {.name = process->name,
-                                            .group = sim->groups[process->group].policy.name,
-                                            .upstream_count = upstreams_of(process),
-                                            .results = true,
-                                            .concurrency = process->concurrency,
-                                            .prefetch = process->prefetch,
-                                            .prefetch_bytes = process->prefetch_bytes,
-                                            .job_messages_max = process->job_messages_max};
+        const struct sim_group *group = &sim->groups[process->group];
+        const char *const topics[] = {group->policy.topics[0]};
+        struct weir_worker_config config = {
+            .name = process->name,
+            .group = group->policy.name,
+            .topics = group->joins ? topics : NULL,
+            .topic_count = group->policy.topic_count,
+            .from = group->policy.start == WEIR_START_EARLIEST ? "earliest" : "now",
+            .upstream_count = upstreams_of(process),
+            .results = true,
+            .concurrency = process->concurrency,
+            .prefetch = process->prefetch,
+            .prefetch_bytes = process->prefetch_bytes,
+            .job_messages_max = process->job_messages_max};
         return weir_worker_new(&config, &process->host, seed);
     }
     if (process->kind == SIM_PRODUCER)
@@ -196,7 +226,7 @@ void sim_come_back(struct sim *sim, struct sim_process *none, void *arg, uint64_
     sim_start(process);
 }
 
-static void crash(struct sim *sim, struct sim_process *process)
+void sim_crash_awhile(struct sim *sim, struct sim_process *process)
 {
     sim_count(sim, SIM_COUNT_CRASHES);
     process->held_down = true;
@@ -247,7 +277,7 @@ static void resume(struct sim *sim, struct sim_process *none, void *arg, uint64_
     struct sim_process *process = arg;
     if (sim->over)
         return;
-    if (process->resumed[group])
+    if (process->resumed[group] || !sim_has_group(process, (uint32_t)group))
         return;
     if (process->role)
         sim_group_pause(process, (uint32_t)group, false);
@@ -283,7 +313,7 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
     const bool is_role = process->kind < SIM_PRODUCER && process->role;
     const uint32_t kind = roll(sim, 0, 15);
     if (kind < 4 && params->crashes && is_role)
-        crash(sim, process);
+        sim_crash_awhile(sim, process);
     else if (kind < 6 && params->drains && is_role)
         drain(sim, process);
     else if (kind == 6 && params->jumps)
@@ -302,6 +332,17 @@ static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t
     sim_at(sim, sim_delay(sim, 800 * WEIR_NS_PER_MS), NULL, fault, NULL, number - 1);
 }
 
+/* Who brings a group may come later. */
+static void start_or_wait(struct sim *sim, struct sim_process *process)
+{
+    process->held_down = process->kind == SIM_WORKER && sim->groups[process->group].joins &&
+                         sim->params.seconds > 0 && roll(sim, 0, 2) > 0;
+    if (process->held_down)
+        sim_at(sim, sim_delay(sim, sim->faults_end_ns), NULL, sim_come_back, process, 0);
+    else
+        sim_start(process);
+}
+
 void sim_scenario(struct sim *sim)
 {
     weir_random_seed(&sim->random, sim->seed * 1000003u + sim->params.salt);
@@ -309,11 +350,12 @@ void sim_scenario(struct sim *sim)
         sim->params.keys = sim->params.delays = sim->params.lifetimes = sim->params.repeats = 0;
     groups_make(sim);
     processes_make(sim);
-    for (uint32_t i = 0; i < sim->process_count; i++)
-        sim_start(&sim->processes[i]);
     sim->faults_end_ns = sim->params.seconds * WEIR_NS_PER_S;
+    for (uint32_t i = 0; i < sim->process_count; i++)
+        start_or_wait(sim, &sim->processes[i]);
     sim_at(sim, sim_delay(sim, WEIR_NS_PER_S), NULL, fault, NULL, sim->params.faults);
     sim_power_scenario(sim);
+    sim_groups_scenario(sim);
 }
 
 void sim_heal(struct sim *sim)

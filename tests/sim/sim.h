@@ -12,6 +12,7 @@
  *   disk.c      what the holders' storage keeps
  *   damage.c    bits that turn over in what was synced
  *   power.c     machines that lose power, disks that fail, fill up, or are slow
+ *   groups.c    which groups there are, and which messages are theirs
  *   handlers.c  workers' handlers and what they do to each message
  *   producer.c  who sends, and the model of what was confirmed
  *   replayer.c  who sends dead letters back
@@ -45,6 +46,8 @@
 #define SIM_STOLEN_MAX 32
 #define SIM_GROUPS_MAX 6
 #define SIM_STREAMS_MAX 4
+#define SIM_TOPIC "work.item"
+#define SIM_TOPIC_RARE "work.rare"
 #define SIM_WALL_START_MS INT64_C(1800000000000)
 
 enum sim_kind {
@@ -156,7 +159,7 @@ struct sim_process {
     struct weir_frames *answer;      /* where what it says to the operator goes */
     /* sink, dlq */
     struct sim_disk *disk;
-    uint64_t welcomed;                /* in which epoch it said so last */
+    uint64_t opened;                  /* in which epoch it was seen to be open last */
     uint64_t busy_said, refused_said; /* in this life */
     uint64_t stale_acks;              /* that came to it in this life, as far as is certain */
     /* worker */
@@ -179,9 +182,23 @@ struct sim_process {
     struct sim_replayer *replayer;
 };
 
+/* Is a group there, and has it a message, as far as anybody outside can tell? */
+enum sim_presence { SIM_ABSENT, SIM_UNSURE, SIM_THERE };
+enum sim_claim { SIM_NOT_ITS, SIM_PERHAPS, SIM_OWED };
+/* What of a group may be edited in a topology, from one start of its ventilator to the next. */
+enum sim_edit { SIM_NO_EDIT, SIM_EDIT_TOPICS, SIM_EDIT_ORDER, SIM_EDIT_LISTED };
+
 struct sim_group {
     struct weir_group_policy policy;
-    bool removed[SIM_STREAMS_MAX]; /* the operator was told so */
+    bool joins; /* workers bring it, and no topology has it */
+    enum sim_edit edit;
+    struct sim_place { /* at one ventilator */
+        enum sim_presence presence;
+        uint64_t start;   /* as whoever joined was told; 0: nobody was */
+        bool edited;      /* as the topology has it: it has fewer topics, no order, is left out */
+        bool removed;     /* somebody gave the order, once at least … */
+        bool asked_since; /* … and after that somebody has brought it again */
+    } at[SIM_STREAMS_MAX];
 };
 
 /* What is known of one message, from the outside. */
@@ -190,14 +207,18 @@ struct sim_message {
     uint32_t stream;
     char key[12];         /* empty: none */
     uint32_t idempotency; /* the number in its idempotency key; 0: it has none */
+    bool rare;            /* of the topic that groups may be edited not to have */
     bool delayed, expires, confirmed;
-    bool placed;     /* its sequence is known */
-    uint32_t sender; /* the process that sent it */
-    bool duplicate;  /* it was told to be one: the stream does not have it */
-    bool unsure;     /* it may be one: whether or not its key was forgotten, nobody said */
-    bool damaged;    /* on the disk: it may be lost, and that must be said */
+    int64_t time_ms, due_ms; /* once it is confirmed: as its ventilator says */
+    uint64_t sent_epoch;     /* in which life of its ventilator */
+    bool placed;             /* its sequence is known */
+    uint32_t sender;         /* the process that sent it */
+    bool duplicate;          /* it was told to be one: the stream does not have it */
+    bool unsure;             /* it may be one: whether or not its key was forgotten, nobody said */
+    bool damaged;            /* on the disk: it may be lost, and that must be said */
     uint64_t sequence;
     struct {
+        enum sim_claim claim;
         bool handled;     /* the handler has said done */
         bool passed;      /* one behind it with its key was started, as if it were dead */
         uint32_t results; /* written by the sink */
@@ -390,6 +411,7 @@ bool sim_replayers_done(const struct sim *sim);
 
 /* scenario.c */
 void sim_scenario(struct sim *sim);
+void sim_crash_awhile(struct sim *sim, struct sim_process *process);
 void sim_heal(struct sim *sim); /* end of faults: everything comes back */
 
 /* power.c */
@@ -441,8 +463,29 @@ void sim_check_lease(struct sim_process *process, const struct sim_message *mess
 /* Stale acks are counted: to be asked before a life ends. */
 void sim_check_stale(struct sim_process *process);
 
-/* scenario.c: what this life of a ventilator knows of */
+/* groups.c */
+/* A life of a ventilator begins: which groups its topology has; and it is seen to be open. */
+uint32_t sim_groups_listed(struct sim_process *process, struct weir_group_policy *policies);
+void sim_groups_opened(struct sim_process *process);
+/* A message is sent: whose it is. */
+void sim_groups_claim(struct sim *sim, struct sim_message *message);
+/* A ventilator is asked for a group that joins, and says that it has it, from `start` on. */
+void sim_group_asked(struct sim_process *process, const struct weir_control *control);
+void sim_group_joined(struct sim_process *process, const struct weir_control *control);
+/* It is ordered to remove one, and has said that it did. */
+void sim_group_goes(struct sim_process *process, uint32_t group);
+void sim_group_gone(struct sim_process *process, uint32_t group);
+/* The operator removes some. */
+void sim_groups_scenario(struct sim *sim);
+/* It may be there. */
 bool sim_has_group(const struct sim_process *process, uint32_t group);
+/* Whose message it is, from all that is known by now. */
+enum sim_claim sim_claim_of(const struct sim *sim, const struct sim_message *message,
+                            uint32_t group);
+/* What the ventilator counts of the group can be told from outside. */
+bool sim_group_countable(const struct sim *sim, uint32_t stream, uint32_t group);
+/* What workers bring is there, unless it was removed. */
+bool sim_groups_joined(const struct sim *sim);
 
 /* credit.c */
 struct weir_control;

@@ -67,6 +67,8 @@ void sim_watch(struct sim_process *process, const struct weir_frames *frames)
         return;
     if (control.verb == WEIR_VERB_DELIVER)
         check_paused(process, &control);
+    if (control.verb == WEIR_VERB_JOINED)
+        sim_group_joined(process, &control);
     if (control.verb == WEIR_VERB_DELIVER)
         sim_lease_given(process, &control);
     if (control.verb == WEIR_VERB_DELIVER && WEIR_HAS(&control, ALONE) && control.alone)
@@ -103,6 +105,8 @@ void sim_watch_answer(struct sim_process *process, const struct sim_process *to,
     struct weir_control control;
     if (frames->count == 0 || weir_control_decode(&frames->at[0], &control, NULL) != 0)
         return;
+    if (control.verb == WEIR_VERB_OK)
+        sim_groups_opened(process);
     if (control.verb == WEIR_VERB_OK && process->kind == SIM_VENTILATOR && to->kind == SIM_PRODUCER)
         sim_spool_check_ok(process, control.first, control.count);
     if (control.verb == WEIR_VERB_OK && process->disk && sim_disk_failed(process->disk))
