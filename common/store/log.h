@@ -64,7 +64,8 @@ struct weir_log {
     uint64_t bytes_max;
     uint64_t segment_bytes;
     atomic_uint_fast64_t
-        other_bytes; /* of the spool's other files, as the state thread sees them */
+        other_bytes;      /* of the spool's other files, as the state thread sees them */
+    atomic_bool unsynced; /* weir_log_sync_appended has failed: no later sync says anything */
 
     pthread_mutex_t lock;
     struct weir_segment **segments; /* ascending */
@@ -133,6 +134,9 @@ struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint6
 void weir_log_extent(struct weir_log *log, const struct weir_segment *segment, uint64_t sequence,
                      uint64_t *offset, uint64_t *end, uint64_t *last);
 void weir_log_unpin(struct weir_log *log, struct weir_segment *segment);
+/* From another thread than the log writer's: sync all whose append has ended. A failure is as final
+ * as one of the log writer's own. */
+int weir_log_sync_appended(struct weir_log *log, struct weir_error *error);
 
 /* --- log_directory.c ----------------------------------------------------------------------- */
 

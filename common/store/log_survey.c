@@ -41,7 +41,9 @@ static void take_record(struct weir_survey *survey, uint64_t offset,
     if (segment->place_count == 0 ||
         offset - segment->places[segment->place_count - 1].offset >= WEIR_INDEX_STEP_BYTES)
         weir_segment_add_place(segment, header->first, offset);
-    segment->last = weir_record_last(header);
+    /* A mark stands at the number that would have come next, which may lie behind a gap. */
+    if (header->count > 0 || weir_record_last(header) <= header->certified)
+        segment->last = weir_record_last(header);
     segment->end = offset + weir_record_bytes(header);
     survey->crc = header->crc;
     if (header->certified > survey->mark)

@@ -337,3 +337,28 @@ void weir_log_unpin(struct weir_log *log, struct weir_segment *segment)
     if (gone)
         retire(log, segment);
 }
+
+int weir_log_sync_appended(struct weir_log *log, struct weir_error *error)
+{
+    struct weir_segment *last = NULL;
+    int status = 0;
+
+    /* All older segments were synced when the next one was begun. */
+    pthread_mutex_lock(&log->lock);
+    if (log->segment_count > 0 && log->segments[log->segment_count - 1]->fd >= 0) {
+        last = log->segments[log->segment_count - 1];
+        last->pins++;
+    }
+    pthread_mutex_unlock(&log->lock);
+    if (last == NULL)
+        return 0;
+    if (log->io->fdatasync(log->io, last->fd) != 0) {
+        char *path = weir_log_segment_path(log, last->first);
+
+        status = weir_io_error(error, errno, "sync", path);
+        atomic_store(&log->unsynced, true);
+        free(path);
+    }
+    weir_log_unpin(log, last);
+    return status;
+}

@@ -182,6 +182,10 @@ int weir_log_sync(struct weir_log *log)
         return log->failed;
     if (!log->dirty)
         return 0;
+    if (atomic_load(&log->unsynced)) {
+        errno = EIO;
+        return fail_active(log, "sync");
+    }
     /* Never again after a failure: the kernel may have dropped the pages it could not write, and a
      * second call would say that all is well. */
     if (log->io->fdatasync(log->io, log->active->fd) != 0 && !WEIR_CANARY(SYNC_FAILURE_IGNORED))

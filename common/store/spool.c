@@ -204,6 +204,11 @@ static int open_state(struct weir_spool *spool, const struct weir_spool_config *
     return status == 0 ? weir_state_load(spool->state, recovered, error) : status;
 }
 
+/* Of what was not synced there may be no trace left but results, at a sink that knows them by their
+ * sequences: so none of these is given again. All that was not synced lay in one segment, where a
+ * message takes more than its length in the index. */
+#define SEQUENCE_BYTES_MIN 4u
+
 static int open_log(struct weir_spool *spool, const struct weir_spool_config *config,
                     const struct weir_io *io, struct weir_recovered *recovered,
                     struct weir_error *error)
@@ -225,6 +230,8 @@ static int open_log(struct weir_spool *spool, const struct weir_spool_config *co
     if (status != 0)
         return status;
     recovered->next_sequence = spool->log->next_sequence;
+    if (config->fsync != WEIR_FSYNC_ALWAYS && recovered->group_count > 0)
+        recovered->next_sequence += log.segment_bytes / SEQUENCE_BYTES_MIN;
     recovered->oldest_sequence = oldest != 0 ? oldest : recovered->next_sequence;
     return 0;
 }

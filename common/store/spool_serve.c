@@ -174,8 +174,13 @@ void weir_spool_measure(struct weir_spool *spool)
 static int transact(struct weir_spool *spool, struct weir_task *first, const struct weir_task *end,
                     struct weir_error *error)
 {
-    int status = weir_state_begin(spool->state, error);
+    int status = 0;
 
+    /* The state speaks of nothing that the log may still lose. */
+    if (spool->fsync != WEIR_FSYNC_ALWAYS)
+        status = weir_log_sync_appended(spool->log, error);
+    if (status == 0)
+        status = weir_state_begin(spool->state, error);
     for (struct weir_task *task = first; task != end && status == 0; task = task->next)
         status = weir_state_apply(spool->state, task->request.ops, task->request.op_count,
                                   &task->result, error);

@@ -37,6 +37,7 @@ static int open_with(struct simulated *self, uint64_t bytes_max)
 {
     struct weir_spool_config config = {.directory = SIM_MOUNT "/var/spool",
                                        .tag = 7,
+                                       .fsync = self->fsync,
                                        .bytes_max = bytes_max,
                                        .segment_bytes = SEGMENT_BYTES};
     struct weir_error error;

@@ -12,6 +12,7 @@ struct simulated {
     struct sim_filesystem files;
     struct sim_state_disk state;
     struct weir_spool *spool; /* NULL: closed */
+    enum weir_fsync fsync;    /* of the next life */
     uint32_t killed_at;       /* which call to the disk of the next life is its last; 0: none */
 };
 
