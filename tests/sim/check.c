@@ -40,6 +40,12 @@ static bool over(const struct sim *sim, const struct sim_message *message, uint3
     return all_tried(message, group, attempts);
 }
 
+/* May it be missing, or be there twice? */
+static bool is_excused(const struct sim_message *message)
+{
+    return message->damaged || message->unsynced || message->again;
+}
+
 /* As far as it is known: one producer's messages stand in the stream as it numbers them. */
 static bool is_ahead(const struct sim_message *one, const struct sim_message *other)
 {
@@ -71,13 +77,15 @@ void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *messag
         sim_fail(sim, SIM_CHECK_ORDER,
                  "order: in %s message %u (key %s) is started behind one that it was ahead of",
                  sim->groups[group].policy.name, message->number, message->key);
-    if (sim->groups[group].policy.order != WEIR_ORDER_KEY || message->key[0] == '\0')
+    if (sim->groups[group].policy.order != WEIR_ORDER_KEY || message->key[0] == '\0' ||
+        message->again)
         return;
     for (uint32_t i = 0; i < sim->message_count; i++) {
         struct sim_message *ahead = &sim->messages[i];
         if (ahead->stream != message->stream || ahead->delayed || message->delayed ||
-            !is_ahead(ahead, message) || strcmp(ahead->key, message->key) != 0 || ahead->damaged ||
-            sim_claim_of(sim, ahead, group) != SIM_OWED || over(sim, ahead, group))
+            !is_ahead(ahead, message) || strcmp(ahead->key, message->key) != 0 ||
+            is_excused(ahead) || sim_claim_of(sim, ahead, group) != SIM_OWED ||
+            over(sim, ahead, group))
             continue;
         if (unseen(sim, ahead, group)) { /* then it must not be started any more */
             ahead->in[group].passed = true;
@@ -111,7 +119,8 @@ static bool is_open(const struct sim *sim, const struct sim_message *message, ui
     const uint32_t replays =
         sim->groups[group].at[message->stream].removed ? 0 : message->in[group].replays;
     return !sim_may_lose(sim, group) && !message->duplicate && !message->damaged &&
-           sim_claim_of(sim, message, group) == SIM_OWED && !is_phantom(sim, message) &&
+           !message->unsynced && sim_claim_of(sim, message, group) == SIM_OWED &&
+           !is_phantom(sim, message) &&
            message->in[group].results + message->in[group].deaths <= replays;
 }
 
@@ -199,10 +208,12 @@ static void check_message(struct sim *sim, const struct sim_message *message, ui
                      message->in[group].starts);
         return;
     }
-    if (results + deaths == 0 && !message->damaged && !sim_may_lose(sim, group) &&
-        sim_claim_of(sim, message, group) == SIM_OWED)
+    if (results + deaths == 0 && !message->damaged && !message->unsynced &&
+        !sim_may_lose(sim, group) && sim_claim_of(sim, message, group) == SIM_OWED)
         sim_fail(sim, SIM_CHECK_LOST, "message %u (sequence %llu) is lost in group %u",
                  message->number, (unsigned long long)message->sequence, group);
+    else if (message->again) /* it may have come to its end twice */
+        return;
     else if (is_open(sim, message, group))
         sim_fail(sim, SIM_CHECK_DEAD_LETTER_PLACE,
                  "message %u: %u results, %u deaths in group %u after %u replays: one came to "

@@ -250,7 +250,8 @@ bool sim_group_countable(const struct sim *sim, uint32_t stream, uint32_t group)
         return false;
     for (uint32_t i = 0; i < sim->message_count; i++)
         if (sim->messages[i].stream == stream &&
-            sim_claim_of(sim, &sim->messages[i], group) == SIM_PERHAPS)
+            (sim_claim_of(sim, &sim->messages[i], group) == SIM_PERHAPS ||
+             sim->messages[i].unsynced || sim->messages[i].again))
             return false;
     return true;
 }

@@ -223,8 +223,9 @@ void sim_ack_again(struct sim *sim, struct sim_process *process)
     struct weir_control control;
     struct numbers before, after;
     if (!process->role || process->stopping || old->process != process ||
-        old->epoch != process->epoch || !link || !numbers_of(process, &before) ||
-        weir_control_decode(&old->frame, &control, NULL) != 0)
+        old->epoch != process->epoch || !link ||
+        !numbers_of(process, &before) || /* a turn for its timers, which are due as well */
+        !numbers_of(process, &before) || weir_control_decode(&old->frame, &control, NULL) != 0)
         return;
     const bool forged = below(sim, 3) == 0;
     uint64_t count = 0;

@@ -142,6 +142,8 @@ void sim_power_scenario(struct sim *sim)
     const uint32_t machines = roll(sim, 0, 2) == 0 ? roll(sim, 1, 4) : 0;
     for (uint32_t i = 0; i < sim->process_count; i++)
         sim->processes[i].machine = machines > 0 ? roll(sim, 1, machines) : i + 1;
+    if (sim->params.fsync) /* what is missing then was not synced, and what was is not damaged */
+        sim->params.damage = 0;
     if (sim->params.damage) /* with a damaged record its idempotency keys may be gone, too */
         sim->params.repeats = 0;
     if (sim->params.power + sim->params.disks > 0)

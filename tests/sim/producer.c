@@ -35,7 +35,9 @@ struct sim_message *sim_message_of(struct sim *sim, const void *payload, size_t 
 
 void sim_message_place(struct sim *sim, struct sim_message *message, uint64_t sequence)
 {
-    if (message->placed && message->sequence != sequence)
+    if (message->again && message->confirmed)
+        return; /* the other one of the two */
+    if (message->placed && message->sequence != sequence && !message->again)
         sim_fail(sim, SIM_CHECK_IDENTITY, "message %u is sequence %llu and %llu", message->number,
                  (unsigned long long)message->sequence, (unsigned long long)sequence);
     message->placed = true;
@@ -61,12 +63,12 @@ static struct sim_message *message_new(struct sim *sim, const struct sim_process
 
 /* The message that the stream took under this key, at this sequence (0: the last one before this
  * message); NULL: none is confirmed. */
-static const struct sim_message *original_of(const struct sim *sim,
-                                             const struct sim_message *message, uint64_t sequence)
+static struct sim_message *original_of(const struct sim *sim, const struct sim_message *message,
+                                       uint64_t sequence)
 {
-    const struct sim_message *original = NULL;
+    struct sim_message *original = NULL;
     for (uint32_t i = 0; i < sim->message_count; i++) {
-        const struct sim_message *other = &sim->messages[i];
+        struct sim_message *other = &sim->messages[i];
         if (other == message || !other->confirmed || other->duplicate ||
             other->stream != message->stream || other->idempotency != message->idempotency)
             continue;
@@ -105,9 +107,11 @@ static void told_duplicate(struct sim *sim, struct sim_message *message,
 {
     struct weir_id id;
     weir_id_decode(duplicate->id, &id);
-    const struct sim_message *original =
+    struct sim_message *original =
         message->idempotency ? original_of(sim, message, id.sequence) : NULL;
     message->duplicate = true;
+    if (original) /* it is there: this one relies on it */
+        original->unsynced = false;
     sim_count(sim, SIM_COUNT_DUPLICATES);
     if (!message->idempotency)
         sim_fail(sim, SIM_CHECK_DUPLICATE, "message %u is called a duplicate, and has no key",
@@ -138,7 +142,8 @@ static void not_told(struct sim *sim, struct sim_message *message)
     const struct sim_message *original = message->idempotency ? original_of(sim, message, 0) : NULL;
     if (!original || message->duplicate || is_forgotten(sim, original, message))
         return;
-    if (sim->params.window || original->unsure || (sim->params.forget && sim->params.jumps))
+    if (sim->params.window || original->unsure || original->unsynced ||
+        (sim->params.forget && sim->params.jumps))
         message->unsure = true;
     else
         message->duplicate = true;
@@ -161,10 +166,10 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
                      batch->count);
         for (uint32_t i = 0; i < batch->count; i++) {
             struct sim_message *message = &sim->messages[batch->numbers[i]];
-            message->confirmed = true;
             message->time_ms = submitted->answer->time_ms;
             message->due_ms = message->time_ms + batch->delay_ms;
             sim_message_place(sim, message, submitted->answer->first + i);
+            message->confirmed = true;
         }
         for (uint32_t i = 0; i < submitted->answer->duplicate_count; i++) {
             const struct weir_duplicate *duplicate = &submitted->answer->duplicates[i];

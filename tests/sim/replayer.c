@@ -26,7 +26,9 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
     struct sim_replayer *self = self_pointer;
     (void)now;
     const struct sim_letter *letter = &self->process->sim->letters[(uintptr_t)submitted->arg];
-    if (submitted->status != 0 && !is_removed(self, letter->group))
+    const struct sim_message *message = &self->process->sim->messages[letter->message];
+    if (submitted->status != 0 && !is_removed(self, letter->group) && !message->unsynced &&
+        !message->again)
         sim_fail(self->process->sim, SIM_CHECK_CONDUCT, "%s: a replay was refused: %.*s",
                  self->process->name, (int)submitted->answer->text.bytes,
                  submitted->answer->text.data);

@@ -215,6 +215,8 @@ struct sim_message {
     uint32_t sender;         /* the process that sent it */
     bool duplicate;          /* it was told to be one: the stream does not have it */
     bool unsure;             /* it may be one: whether or not its key was forgotten, nobody said */
+    bool unsynced;           /* when the power failed, though confirmed: it may be lost … */
+    bool again;              /* … and not confirmed: it was sent again, and may be taken twice */
     bool damaged;            /* on the disk: it may be lost, and that must be said */
     uint64_t sequence;
     struct {

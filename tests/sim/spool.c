@@ -89,14 +89,30 @@ static void deliver(struct sim_process *process)
     check_failed(process);
 }
 
+/* fsync: interval. The log's thread looks at the time after each turn, and when it is due. */
+static void sync_tick(struct sim *sim, struct sim_process *process, void *arg, uint64_t number)
+{
+    (void)arg;
+    (void)number;
+    if (!process)
+        return;
+    struct sim_spool *spool = process->spool;
+    enter(process);
+    weir_spool_sync_when_due(spool->open);
+    const int64_t due_ns = spool->open->sync_due_ns - sim_now(process).mono_ns;
+    if (spool->open->sync_due_ns != WEIR_TIME_NEVER)
+        sim_at(sim, due_ns > 0 ? due_ns : 1, process, sync_tick, NULL, 0);
+}
+
 static void lane_tick(struct sim *sim, struct sim_process *process, void *arg, uint64_t lane)
 {
-    (void)sim;
     (void)arg;
     if (!process)
         return;
     process->spool->ticking[lane] = false;
     lane_serve(process, (enum sim_lane)lane);
+    if (lane == SIM_LANE_LOG && process->spool->open->sync_due_ns == WEIR_TIME_NEVER)
+        sync_tick(sim, process, NULL, 0);
     deliver(process);
     for (uint32_t i = 0; i < SIM_LANES; i++)
         lane_kick(process, (enum sim_lane)i);
@@ -168,12 +184,14 @@ bool sim_spool_may_fail(const struct sim_process *process)
 
 struct weir_recovered *sim_spool_open(struct sim_process *process)
 {
+    static const enum weir_fsync modes[] = {WEIR_FSYNC_ALWAYS, WEIR_FSYNC_INTERVAL,
+                                            WEIR_FSYNC_NEVER};
     struct sim_spool *spool = process->spool;
     struct weir_recovered *recovered = NULL;
     struct weir_error error = {0};
     struct weir_spool_config config = {.directory = SIM_SPOOL_DIRECTORY,
                                        .tag = (uint16_t)(process->index + 1),
-                                       .fsync = WEIR_FSYNC_ALWAYS,
+                                       .fsync = modes[process->sim->params.fsync],
                                        .bytes_max = process->store_bytes_max,
                                        .segment_bytes = SEGMENT_BYTES};
     sim_filesystem_reopen(&spool->files);
@@ -234,36 +252,20 @@ static void finish(struct sim_process *process)
     }
 }
 
-void sim_spool_end(struct sim_process *process, enum sim_ending how)
-{
-    struct sim_spool *spool = process->spool;
-    if (spool->open) {
-        if (how == SIM_STOPPED)
-            finish(process);
-        else
-            cut_short(process);
-        enter(process);
-        spool->open->store.destroy(&spool->open->store);
-        spool->open = NULL;
-    }
-    if (how == SIM_POWER_LOST)
-        sim_filesystem_power_cut(&spool->files);
-    sim_damage_some(process);
-}
-
 /* --- what is confirmed is on the disk --- */
 
-/* Does the segment, as a power cut would leave it, hold all of these? */
-static bool segment_holds(const struct sim_inode *inode, uint64_t first, uint64_t last)
+/* Does the segment hold all of these? `content` is what of it is in the cache, or on the disk. */
+static bool segment_holds(const struct sim_inode *inode, const uint8_t *content, uint64_t first,
+                          uint64_t last)
 {
     struct weir_segment_header segment;
     if (inode->held < WEIR_SEGMENT_HEADER_BYTES ||
-        weir_segment_header_decode(inode->disk, &segment, &(struct weir_error){0}) != 0)
+        weir_segment_header_decode(content, &segment, &(struct weir_error){0}) != 0)
         return false;
     uint32_t crc = segment.salt;
     for (uint64_t at = WEIR_SEGMENT_HEADER_BYTES; at + WEIR_RECORD_HEADER_BYTES <= inode->held;) {
         struct weir_record_header header;
-        const uint8_t *bytes = inode->disk + at;
+        const uint8_t *bytes = content + at;
         if (!weir_record_header_decode(bytes, segment.salt, &header) || header.seed != crc ||
             at + weir_record_content_bytes(&header) > inode->held)
             return false;
@@ -279,24 +281,77 @@ static bool segment_holds(const struct sim_inode *inode, uint64_t first, uint64_
     return false;
 }
 
+/* Does the log hold them: as a power cut would leave it, or as the next process would find it? */
+static bool log_holds(const struct sim_spool *spool, bool after_power_cut, uint64_t first,
+                      uint64_t last)
+{
+    for (uint32_t i = 0; i < spool->files.name_count; i++) {
+        const struct sim_name *name = spool->files.names[i];
+        const struct sim_inode *inode = after_power_cut ? name->disk : name->cache;
+        if (inode && sim_is_segment(name->path) &&
+            segment_holds(inode, after_power_cut ? inode->disk : inode->cache, first, last))
+            return true;
+    }
+    return false;
+}
+
 void sim_spool_check_ok(struct sim_process *process, uint64_t first, uint64_t count)
 {
     struct sim_spool *spool = process->spool;
+    const bool synced = process->sim->params.fsync == 0;
     if (spool->failed)
         sim_fail(process->sim, SIM_CHECK_STORAGE, "%s says OK after its storage has failed",
                  process->name);
     /* What the state has absorbed may be done and gone from the log. */
     if (spool->damage_count > 0 ||
-        first + count <= weir_memory_state_absorbed(spool->state.memory) + 1)
+        first + count <= weir_memory_state_absorbed(spool->state.memory) + 1 ||
+        log_holds(spool, synced, first, first + count - 1))
         return;
-    for (uint32_t i = 0; i < spool->files.name_count; i++) {
-        const struct sim_name *name = spool->files.names[i];
-        if (name->disk && sim_is_segment(name->path) &&
-            segment_holds(name->disk, first, first + count - 1))
-            return;
-    }
     sim_fail(process->sim,
              spool->files.failed[SIM_CALL_SYNC] > 0 ? SIM_CHECK_STORAGE : SIM_CHECK_LOST,
              "%s confirms %llu messages from sequence %llu, and they are not on the disk",
              process->name, (unsigned long long)count, (unsigned long long)first);
+}
+
+/* The power fails, or a sync has: what was not synced may be lost, and nothing else. What is not
+ * confirmed will be sent again, although workers may have it. */
+static void note_unsynced(struct sim_process *process)
+{
+    struct sim *sim = process->sim;
+    for (uint32_t i = 0; i < sim->message_count; i++) {
+        struct sim_message *message = &sim->messages[i];
+        const uint64_t sequence = message->sequence;
+        if (message->stream != process->index || message->unsynced || message->duplicate)
+            continue;
+        if (!message->confirmed) {
+            message->again = true;
+            message->placed = false;
+        } else if (log_holds(process->spool, false, sequence, sequence) &&
+                   !log_holds(process->spool, true, sequence, sequence)) {
+            sim_count(sim, SIM_COUNT_UNSYNCED);
+            message->unsynced = true;
+        }
+    }
+}
+
+/* --- the end of a life --- */
+
+void sim_spool_end(struct sim_process *process, enum sim_ending how)
+{
+    struct sim_spool *spool = process->spool;
+    if (spool->open) {
+        if (how == SIM_STOPPED)
+            finish(process);
+        else
+            cut_short(process);
+        enter(process);
+        spool->open->store.destroy(&spool->open->store);
+        spool->open = NULL;
+    }
+    if (process->sim->params.fsync &&
+        (how == SIM_POWER_LOST || spool->files.failed[SIM_CALL_SYNC] > 0))
+        note_unsynced(process);
+    if (how == SIM_POWER_LOST)
+        sim_filesystem_power_cut(&spool->files);
+    sim_damage_some(process);
 }
