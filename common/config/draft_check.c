@@ -248,6 +248,14 @@ static void check_ventilator(struct weir_draft *draft, uint32_t index)
                                 "on-full: the backlog of group '%s' has no bound, so it is never "
                                 "full\nexpected 'max-backlog: N' beside it; or leave 'on-full' out",
                                 group->name);
+        if (group->order == WEIR_ORDER_KEY && group->delivery == WEIR_AT_MOST_ONCE) {
+            weir_draft_get(map, "order", &place);
+            weir_findings_error(&draft->findings, place,
+                                "order: group '%s' delivers at most once, and waits for nothing "
+                                "that it has sent\nexpected 'delivery: at-least-once' beside it; "
+                                "or leave 'order' out",
+                                group->name);
+        }
     }
 }
 

@@ -127,7 +127,8 @@ const struct weir_section weir_section_group = {
              OF_GROUP(order),
              .fallback = "none",
              .text = "`key`: a message waits until the one ahead of it with the same key is done "
-                     "or dead; messages sent without a key have no order"},
+                     "or dead; messages sent without a key have no order. Not with "
+                     "`delivery: at-most-once`"},
             {.name = "delivery",
              .type = WEIR_OPTION_CHOICE,
              .choices = delivery_choices,

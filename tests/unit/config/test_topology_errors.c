@@ -104,6 +104,31 @@ static void test_not_yaml(void **state)
            "      = expected a file in UTF-8\nt.yaml: 1 error\n");
 }
 
+/* It was taken, and nothing waited: what is sent at most once goes past the queues of the keys. */
+static void test_order_at_most_once(void **state)
+{
+    const char *text = "topology: t\n"
+                       "nodes:\n"
+                       "  v:\n"
+                       "    role: ventilator\n"
+                       "    submit: tcp://127.0.0.1:7400\n"
+                       "    dispatch: tcp://127.0.0.1:7401\n"
+                       "    spool: { dir: v }\n"
+                       "    groups:\n"
+                       "      g: { topics: [a], delivery: at-most-once, order: key }\n"
+                       "      h: { topics: [a], delivery: at-most-once }\n"
+                       "      i: { topics: [a], order: key }\n";
+
+    (void)state;
+    expect(text, strlen(text),
+           "t.yaml:9:56: error: order: group 'g' delivers at most once, and waits for nothing "
+           "that it has sent\n"
+           "    9 |       g: { topics: [a], delivery: at-most-once, order: key }\n"
+           "      |                                                        ^~~\n"
+           "      = expected 'delivery: at-least-once' beside it; or leave 'order' out\n"
+           "t.yaml: 1 error\n");
+}
+
 static void test_no_file(void **state)
 {
     char *report = report_of("nothing.yaml", false, WEIR_ECONFIG, NULL);
@@ -142,9 +167,9 @@ static void test_deep_and_circular(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mistakes),          cmocka_unit_test(test_warnings),
-        cmocka_unit_test(test_not_yaml),          cmocka_unit_test(test_no_file),
-        cmocka_unit_test(test_deep_and_circular),
+        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_not_yaml), cmocka_unit_test(test_order_at_most_once),
+        cmocka_unit_test(test_no_file),  cmocka_unit_test(test_deep_and_circular),
     };
     struct weir_topology *topology;
 
