@@ -64,7 +64,8 @@ struct weir_log {
     uint64_t bytes_max;
     uint64_t segment_bytes;
     atomic_uint_fast64_t
-        other_bytes;      /* of the spool's other files, as the state thread sees them */
+        other_bytes; /* of the spool's other files, as the state thread sees them */
+    atomic_uint_fast64_t wanted_bytes; /* of the segment for which there was no room last */
     atomic_bool unsynced; /* weir_log_sync_appended has failed: no later sync says anything */
 
     pthread_mutex_t lock;

@@ -295,6 +295,7 @@ static struct weir_log *log_new(const struct weir_log_config *config)
     log->gather = weir_gather_new();
     pthread_mutex_init(&log->lock, NULL);
     atomic_init(&log->other_bytes, 0);
+    atomic_init(&log->wanted_bytes, 0);
     atomic_init(&log->unsynced, false);
     return log;
 }

@@ -238,6 +238,7 @@ static int obtain_file(struct weir_log *log, const char *path, bool small_will_d
     }
     if (*bytes < log->segment_bytes)
         *bytes = log->segment_bytes;
+    atomic_store_explicit(&log->wanted_bytes, *bytes, memory_order_relaxed);
     if (!weir_log_has_room(log, *bytes))
         return weir_error_set(error, WEIR_EFULL,
                               "the spool is full: %" PRIu64 " of %" PRIu64

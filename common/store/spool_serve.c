@@ -238,8 +238,11 @@ static void give_back(struct weir_spool *spool)
 
     for (uint32_t i = 0; i < SHRINK_STEPS_MAX && failed(spool, &error) == 0; i++) {
         const uint64_t before = weir_state_bytes(spool->state);
+        const uint64_t wanted =
+            atomic_load_explicit(&spool->log->wanted_bytes, memory_order_relaxed);
+        const uint64_t least = spool->log->segment_bytes; /* a large batch needs more */
 
-        if (weir_log_has_room(spool->log, spool->log->segment_bytes))
+        if (weir_log_has_room(spool->log, wanted > least ? wanted : least))
             return;
         if (weir_state_shrink(spool->state, &error) != 0 && error.code != WEIR_EFULL) {
             weir_log(WEIR_LOG_ERROR, "%s; nothing more is accepted", error.text);

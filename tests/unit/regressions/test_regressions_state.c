@@ -309,6 +309,28 @@ static void a_reader_of_a_small_spool_is_complained_about(void **state)
     free(path);
 }
 
+/* 10: the state gave room back until a segment of the usual size fitted. A batch that needs a
+ * larger one found none, however often it was tried. (Seed 508 of the simulator.) */
+static void there_is_room_for_a_large_batch_too(void **state)
+{
+    struct spool_fixture *fixture = *state;
+    const uint32_t count = 40, large_bytes = WEIR_SPOOL_BYTES_MIN / 2;
+    struct weir_error error = {0};
+
+    fixture->config.bytes_max = WEIR_SPOOL_BYTES_MIN;
+    fixture_open(fixture);
+    put_payloads(fixture, count, WEIR_SPOOL_BYTES_MIN / 2 / count);
+    assert_int_equal(fixture_try_append(fixture, count + 1, large_bytes, &error), WEIR_EFULL);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct weir_op drop = {.type = WEIR_OP_ROW_DROP, .number = 1, .sequence = 1 + i};
+
+        apply(&fixture->subject, &drop, 1);
+    }
+    struct weir_store_request trim = trim_request(100, 1);
+    perform_plain(&fixture->subject, &trim);
+    assert_int_equal(fixture_try_append(fixture, count + 1, large_bytes, &error), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +351,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_start_reads_the_newest_producers, fixture_set_up,
                                         fixture_tear_down),
         cmocka_unit_test_setup_teardown(room_in_the_state_is_room_in_the_spool, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(there_is_room_for_a_large_batch_too, fixture_set_up,
                                         fixture_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
