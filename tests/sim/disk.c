@@ -103,6 +103,8 @@ static void note(struct sim_process *process, const struct weir_message_view *vi
         message->in[group].reason = view->origin.reason;
         message->in[group].dead_attempt = view->origin.attempt;
     }
+    if (message->made && message->in[group].results + message->in[group].deaths == 1)
+        sim->messages[message->parent].in[0].results++; /* it has come to its end */
     sim_log(sim, process->name, "keeps %u of group %u", message->number, group);
 }
 

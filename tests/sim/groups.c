@@ -19,9 +19,16 @@ bool sim_has_group(const struct sim_process *process, uint32_t group)
     return process->kind == SIM_VENTILATOR && place_of(process, group)->presence != SIM_ABSENT;
 }
 
+bool sim_is_second(const struct sim *sim, uint32_t group)
+{
+    return sim->params.stages && group == sim->params.groups;
+}
+
 /* Whether its topics, as they are just now, leave the message out. */
 static bool leaves_out(const struct sim_group *group, const struct sim_message *message)
 {
+    if (message->made) /* of the second stage's group it is said elsewhere */
+        return true;
     return message->rare && group->edit == SIM_EDIT_TOPICS && group->at[message->stream].edited;
 }
 
@@ -117,7 +124,7 @@ uint32_t sim_groups_listed(struct sim_process *process, struct weir_group_policy
     uint32_t count = 0;
     for (uint32_t g = 0; g < sim->group_count; g++) {
         const struct sim_group *group = &sim->groups[g];
-        if (group->joins)
+        if (group->joins || sim_is_second(sim, g) != (process->index == sim->params.ventilators))
             continue;
         edit(process, g);
         const bool edited = place_of(process, g)->edited;
@@ -266,7 +273,8 @@ static void remove_one(struct sim *sim, struct sim_process *none, void *arg, uin
         &sim->processes[weir_random_below(&sim->random, sim->process_count)];
     const uint32_t group = (uint32_t)weir_random_below(&sim->random, sim->group_count);
     const bool there = process->kind == SIM_VENTILATOR && process->opened == process->epoch &&
-                       !process->stopping && place_of(process, group)->presence == SIM_THERE;
+                       !process->stopping && place_of(process, group)->presence == SIM_THERE &&
+                       !sim_is_second(sim, group);
     if (there)
         sim_group_remove(process, group);
     sim_at(sim, sim_delay(sim, (there ? 5 : 1) * WEIR_NS_PER_S), NULL, remove_one, NULL,

@@ -212,6 +212,17 @@ static void come_back(struct sim *sim, struct sim_process *process, void *arg, u
         sim_start(worker);
 }
 
+static struct weir_bytes result_of(struct sim *sim, const struct sim_process *process,
+                                   const struct sim_message *message, const struct sim_job *job,
+                                   const struct weir_message_view *view)
+{
+    char text[16];
+    if (!sim->params.stages || process->group != 0)
+        return weir_bytes_copy(view->payload, view->payload_bytes);
+    const struct sim_message *made = sim_made_of(sim, message->number, job->job.death);
+    return weir_bytes_copy(text, (size_t)snprintf(text, sizeof text, "%u", made->number));
+}
+
 static struct weir_job_outcome outcome_of(struct sim *sim, struct sim_process *process,
                                           struct sim_message *message, const struct sim_job *job,
                                           const struct weir_message_view *view, bool hung)
@@ -230,7 +241,7 @@ static struct weir_job_outcome outcome_of(struct sim *sim, struct sim_process *p
     else if (behaviour == SIM_REJECT)
         outcome.outcome = WEIR_REJECT;
     if (outcome.outcome == WEIR_DONE) {
-        outcome.result = weir_bytes_copy(view->payload, view->payload_bytes);
+        outcome.result = result_of(sim, process, message, job, view);
         if (!job->lost) /* else nothing may come of it */
             message->in[process->group].handled = true;
     } else {
@@ -253,6 +264,9 @@ static void message_end(struct sim *sim, struct sim_process *process, void *arg,
         sim_at(sim, 500 * WEIR_NS_PER_MS, NULL, come_back, process, 0);
         return;
     }
+    const bool makes = sim->params.stages && process->group == 0;
+    if (makes && job->handling)
+        sim_made_of(sim, job->handling - 1, job->job.death);
     struct weir_message_view view;
     struct sim_message *message = job_message(process, job, &view);
     if (!message)

@@ -44,8 +44,7 @@ void sim_message_place(struct sim *sim, struct sim_message *message, uint64_t se
     message->sequence = sequence;
 }
 
-static struct sim_message *message_new(struct sim *sim, const struct sim_process *ventilator,
-                                       bool rare)
+static struct sim_message *message_new(struct sim *sim, uint32_t stream)
 {
     if (sim->message_count == sim->message_capacity) {
         sim->message_capacity = sim->message_capacity ? sim->message_capacity * 2 : 256;
@@ -53,12 +52,33 @@ static struct sim_message *message_new(struct sim *sim, const struct sim_process
     }
     struct sim_message *message = &sim->messages[sim->message_count];
     sim_count(sim, SIM_COUNT_MESSAGES);
-    *message = (struct sim_message){.number = sim->message_count++,
-                                    .stream = ventilator->index,
-                                    .rare = rare,
-                                    .sent_epoch = ventilator->epoch};
-    sim_groups_claim(sim, message);
+    *message = (struct sim_message){.number = sim->message_count++, .stream = stream};
     return message;
+}
+
+const char *sim_topic_of(const struct sim_message *message)
+{
+    if (message->made)
+        return SIM_TOPIC_MADE;
+    return message->rare ? SIM_TOPIC_RARE : SIM_TOPIC;
+}
+
+struct sim_message *sim_made_of(struct sim *sim, uint32_t parent, uint32_t death)
+{
+    for (uint32_t i = parent; i < sim->message_count; i++) {
+        struct sim_message *message = &sim->messages[i];
+        if (message->made && message->parent == parent && message->parent_death == death)
+            return message;
+    }
+    struct sim_message *made = message_new(sim, sim->params.ventilators);
+    made->made = true;
+    made->parent = parent;
+    made->parent_death = death;
+    made->sender = SIM_PROCESSES_MAX + made->number; /* nobody else sends it */
+    memcpy(made->key, sim->messages[parent].key, sizeof made->key);
+    /* Whether it was taken shows at its parent, which is owed a result. */
+    made->in[sim->params.groups].claim = SIM_PERHAPS;
+    return made;
 }
 
 /* The message that the stream took under this key, at this sequence (0: the last one before this
@@ -171,6 +191,12 @@ static void submitted(void *self_pointer, const struct weir_submitted *submitted
             sim_message_place(sim, message, submitted->answer->first + i);
             message->confirmed = true;
         }
+        const char *durability = weir_fsync_name((enum weir_fsync)sim->params.fsync);
+        if (submitted->answer->durability.bytes != strlen(durability) ||
+            memcmp(submitted->answer->durability.data, durability, strlen(durability)) != 0)
+            sim_fail(sim, SIM_CHECK_STORAGE, "%s: an OK says that it is as durable as %.*s",
+                     self->process->name, (int)submitted->answer->durability.bytes,
+                     submitted->answer->durability.data);
         for (uint32_t i = 0; i < submitted->answer->duplicate_count; i++) {
             const struct weir_duplicate *duplicate = &submitted->answer->duplicates[i];
             told_duplicate(sim, &sim->messages[batch->numbers[duplicate->index]], duplicate);
@@ -216,7 +242,11 @@ static void batch_send(struct sim_producer *self, const struct weir_now *now)
     batch->count = count;
     batch->delay_ms = header.delay_ms;
     for (uint32_t i = 0; i < count; i++) {
-        struct sim_message *message = message_new(sim, self->process->links[0].server, rare);
+        const struct sim_process *ventilator = self->process->links[0].server;
+        struct sim_message *message = message_new(sim, ventilator->index);
+        message->rare = rare;
+        message->sent_epoch = ventilator->epoch;
+        sim_groups_claim(sim, message);
         message->sender = (uint32_t)(self->process - sim->processes);
         message->delayed = header.delay_ms > 0;
         message->expires = header.ttl_ms > 0;

@@ -56,8 +56,7 @@ static void replay(struct sim_replayer *self, struct sim_letter *letter, const s
 {
     struct sim *sim = self->process->sim;
     const char *group = sim->groups[letter->group].policy.name;
-    const bool rare = sim->messages[letter->message].rare;
-    struct weir_batch_header header = {.topic = rare ? SIM_TOPIC_RARE : SIM_TOPIC,
+    struct weir_batch_header header = {.topic = sim_topic_of(&sim->messages[letter->message]),
                                        .topic_bytes = sizeof SIM_TOPIC - 1};
     memcpy(header.producer, weir_submit_producer(self->submit), sizeof header.producer);
     char payload[16];

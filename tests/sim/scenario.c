@@ -35,12 +35,22 @@ static void edit_make(struct sim *sim, struct sim_group *group)
     group->policy.order = WEIR_ORDER_NONE;
 }
 
+/* What it ends without a trace would be missing as a result of the first stage. */
+static void second_make(struct sim_group *group)
+{
+    group->edit = SIM_NO_EDIT;
+    group->policy.delivery = WEIR_AT_LEAST_ONCE;
+    group->policy.on_full = WEIR_ON_FULL_REFUSE;
+    snprintf(group->policy.topics[0], sizeof group->policy.topics[0], "made.*");
+}
+
 static void groups_make(struct sim *sim)
 {
-    sim->group_count = sim->params.groups + sim->params.joins;
-    for (uint32_t i = sim->params.groups; i < sim->group_count; i++)
+    const uint32_t declared = sim->params.groups + sim->params.stages;
+    sim->group_count = declared + sim->params.joins;
+    for (uint32_t i = declared; i < sim->group_count; i++)
         group_join_make(sim, i);
-    for (uint32_t i = 0; i < sim->params.groups; i++) {
+    for (uint32_t i = 0; i < declared; i++) {
         struct weir_group_policy *policy = &sim->groups[i].policy;
         *policy = weir_group_policy_default();
         snprintf(policy->name, sizeof policy->name, "group%u", i);
@@ -64,6 +74,8 @@ static void groups_make(struct sim *sim)
             policy->max_backlog = roll(sim, 4, 40);
             policy->on_full = roll(sim, WEIR_ON_FULL_REFUSE, WEIR_ON_FULL_DROP);
         }
+        if (sim_is_second(sim, i))
+            second_make(&sim->groups[i]);
     }
 }
 
@@ -93,6 +105,8 @@ static void worker_make(struct sim *sim, uint32_t number, struct sim_process *si
                      relays > 0 ? pick(sim, SIM_RELAY, (number + u) % relays)
                                 : pick(sim, SIM_VENTILATOR, u),
                      WEIR_PORT_DISPATCH);
+    if (sim->params.stages && worker->group == 0)
+        sink = pick(sim, SIM_VENTILATOR, sim->params.ventilators);
     sim_link_add(worker, WEIR_PORT_TO, sink, WEIR_PORT_SUBMIT);
 }
 
@@ -107,7 +121,8 @@ static void clock_make(struct sim_process *process)
 
 static void processes_make(struct sim *sim)
 {
-    const uint32_t ventilators = sim->params.ventilators, relays = sim->params.routers;
+    const uint32_t first = sim->params.ventilators, ventilators = first + sim->params.stages;
+    const uint32_t relays = sim->params.routers;
     const uint32_t behind = relays > 0 ? sim->params.behind : 0;
     const uint32_t workers =
         sim->params.workers > sim->group_count ? sim->params.workers : sim->group_count;
@@ -135,9 +150,9 @@ static void processes_make(struct sim *sim)
     }
     for (uint32_t i = 0; i < workers; i++)
         worker_make(sim, i, sink, ventilators, relays + behind);
-    for (uint32_t i = 0; i < ventilators * sim->params.producers; i++) {
+    for (uint32_t i = 0; i < first * sim->params.producers; i++) {
         struct sim_process *producer = sim_process_add(sim, SIM_PRODUCER);
-        sim_link_add(producer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i % ventilators),
+        sim_link_add(producer, WEIR_PORT_TO, pick(sim, SIM_VENTILATOR, i % first),
                      WEIR_PORT_SUBMIT);
     }
     for (uint32_t i = 0; i < ventilators && sim->params.replays; i++) {
@@ -163,6 +178,7 @@ static struct weir_role *ventilator_new(struct sim_process *process, uint64_t se
     const uint32_t count = sim_groups_listed(process, policies);
     struct weir_ventilator_config config = {
         .name = process->name,
+        .fsync = (enum weir_fsync)sim->params.fsync,
         .groups = policies,
         .group_count = count,
         .dynamic_groups = sim->params.joins > 0,
@@ -197,6 +213,7 @@ struct weir_role *sim_role_new(struct sim_process *process)
             .from = group->policy.start == WEIR_START_EARLIEST ? "earliest" : "now",
             .upstream_count = upstreams_of(process),
             .results = true,
+            .result_topic = sim->params.stages && process->group == 0 ? SIM_TOPIC_MADE : NULL,
             .concurrency = process->concurrency,
             .prefetch = process->prefetch,
             .prefetch_bytes = process->prefetch_bytes,
@@ -348,6 +365,8 @@ void sim_scenario(struct sim *sim)
     weir_random_seed(&sim->random, sim->seed * 1000003u + sim->params.salt);
     if (sim->params.alike)
         sim->params.keys = sim->params.delays = sim->params.lifetimes = sim->params.repeats = 0;
+    if (sim->params.stages) /* who forgets what it has taken takes a result twice */
+        sim->params.fsync = sim->params.damage = sim->params.window = sim->params.forget = 0;
     groups_make(sim);
     processes_make(sim);
     sim->faults_end_ns = sim->params.seconds * WEIR_NS_PER_S;

@@ -44,10 +44,11 @@
 #define SIM_LINKS_MAX 8
 #define SIM_BEATS_KEPT 64
 #define SIM_STOLEN_MAX 32
-#define SIM_GROUPS_MAX 6
+#define SIM_GROUPS_MAX 7
 #define SIM_STREAMS_MAX 4
 #define SIM_TOPIC "work.item"
 #define SIM_TOPIC_RARE "work.rare"
+#define SIM_TOPIC_MADE "made.item" /* of the second stage */
 #define SIM_WALL_START_MS INT64_C(1800000000000)
 
 enum sim_kind {
@@ -205,9 +206,11 @@ struct sim_group {
 struct sim_message {
     uint32_t number; /* its payload says so */
     uint32_t stream;
-    char key[12];         /* empty: none */
-    uint32_t idempotency; /* the number in its idempotency key; 0: it has none */
-    bool rare;            /* of the topic that groups may be edited not to have */
+    char key[12];                  /* empty: none */
+    uint32_t idempotency;          /* the number in its idempotency key; 0: it has none */
+    bool made;                     /* of the second stage: the result of … */
+    uint32_t parent, parent_death; /* … this one, after so many deaths */
+    bool rare;                     /* of the topic that groups may be edited not to have */
     bool delayed, expires, confirmed;
     int64_t time_ms, due_ms; /* once it is confirmed: as its ventilator says */
     uint64_t sent_epoch;     /* in which life of its ventilator */
@@ -405,6 +408,9 @@ struct weir_role *sim_producer_new(struct sim_process *process);
 struct sim_message *sim_message_of(struct sim *sim, const void *payload, size_t bytes);
 /* Its sequence is known from now on, and stays. */
 void sim_message_place(struct sim *sim, struct sim_message *message, uint64_t sequence);
+const char *sim_topic_of(const struct sim_message *message);
+/* The message that the result of this one is, made if there is none yet (which moves messages). */
+struct sim_message *sim_made_of(struct sim *sim, uint32_t parent, uint32_t death);
 bool sim_producers_done(const struct sim *sim);
 
 /* replayer.c */
@@ -466,6 +472,9 @@ void sim_check_lease(struct sim_process *process, const struct sim_message *mess
 void sim_check_stale(struct sim_process *process);
 
 /* groups.c */
+/* The group of the second stage. It is at the last ventilator only, and no other that a topology
+ * has is there. */
+bool sim_is_second(const struct sim *sim, uint32_t group);
 /* A life of a ventilator begins: which groups its topology has; and it is seen to be open. */
 uint32_t sim_groups_listed(struct sim_process *process, struct weir_group_policy *policies);
 void sim_groups_opened(struct sim_process *process);

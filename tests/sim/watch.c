@@ -107,7 +107,7 @@ void sim_watch_answer(struct sim_process *process, const struct sim_process *to,
         return;
     if (control.verb == WEIR_VERB_OK)
         sim_groups_opened(process);
-    if (control.verb == WEIR_VERB_OK && process->kind == SIM_VENTILATOR && to->kind == SIM_PRODUCER)
+    if (control.verb == WEIR_VERB_OK && process->kind == SIM_VENTILATOR && to->kind != SIM_REPLAYER)
         sim_spool_check_ok(process, control.first, control.count);
     if (control.verb == WEIR_VERB_OK && process->disk && sim_disk_failed(process->disk))
         sim_fail(process->sim, SIM_CHECK_STORAGE, "%s says OK after its storage has failed",
