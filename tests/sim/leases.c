@@ -67,7 +67,6 @@ struct sim_held {
     uint32_t index;
     int64_t until_ns;  /* 0: it was said to be lost */
     int64_t before_ns; /* until when it may have it under a lease that came before this one */
-    int64_t since_ns;
     const struct sim_link *link; /* by which it came; NULL: it is acked */
     uint64_t named;              /* in which of its beats, last */
     bool lapsed; /* it was over when it was echoed: nobody can say whether it was let go by then */
@@ -106,7 +105,6 @@ static void held(struct sim_process *process, const struct sim_link *link, struc
                               .index = slice->index + i,
                               .link = link,
                               .before_ns = before_ns,
-                              .since_ns = sim->now_ns,
                               .until_ns = sim_now(process).mono_ns + lease->lease_ns};
     }
 }
@@ -249,10 +247,11 @@ bool sim_holds_from(const struct sim_process *process, const struct sim_link *li
     const int64_t now_ns = sim_now(process).mono_ns;
     for (uint32_t i = 0; i < process->held_count; i++) {
         const struct sim_held *held = &process->held[i];
-        /* near its end the server may have taken it back already */
+        /* near its end the server may have taken it back already, also of what was long on its way
+         */
         if (held->link == link && !held->lapsed &&
             held->until_ns > now_ns + held->lease->lease_ns / 4 &&
-            process->sim->now_ns - held->since_ns < held->lease->lease_ns / 2)
+            process->sim->now_ns - held->lease->given_ns < held->lease->lease_ns / 2)
             return true;
     }
     return false;

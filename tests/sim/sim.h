@@ -46,6 +46,7 @@
 #define SIM_STOLEN_MAX 32
 #define SIM_GROUPS_MAX 7
 #define SIM_STREAMS_MAX 4
+#define SIM_SEGMENT_BYTES 8192u /* a page of header and a page of records */
 #define SIM_TOPIC "work.item"
 #define SIM_TOPIC_RARE "work.rare"
 #define SIM_TOPIC_MADE "made.item" /* of the second stage */

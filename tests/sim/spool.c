@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define TURN_NS (2 * WEIR_NS_PER_MS)
-#define SEGMENT_BYTES 8192u /* a page of header and a page of records */
 
 static void lane_kick(struct sim_process *process, enum sim_lane lane);
 
@@ -193,7 +192,7 @@ struct weir_recovered *sim_spool_open(struct sim_process *process)
                                        .tag = (uint16_t)(process->index + 1),
                                        .fsync = modes[process->sim->params.fsync],
                                        .bytes_max = process->store_bytes_max,
-                                       .segment_bytes = SEGMENT_BYTES};
+                                       .segment_bytes = SIM_SEGMENT_BYTES};
     sim_filesystem_reopen(&spool->files);
     spool->files.calls_left = process->dies_at_start;
     process->dies_at_start = 0;
