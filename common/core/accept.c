@@ -163,6 +163,7 @@ void weir_accept_absorb(struct weir_ventilator *v, const struct weir_stream_batc
 {
     const struct weir_record *record = &batch->record;
     const uint32_t count = unskipped(record);
+    v->accept.last = weir_stream_batch_end(batch) - 1;
     for (uint32_t i = 0; i < v->group_count; i++) {
         struct weir_group *group = v->groups[i];
         if (group->row.start > record->first || !weir_group_matches(group, &batch->header))

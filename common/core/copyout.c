@@ -302,7 +302,7 @@ int64_t weir_copyout_tick(struct weir_ventilator *v)
 {
     struct weir_copyout *c = &v->copyout;
     /* The segment being filled is of interest only when there is no room for another. */
-    const uint64_t last = c->oldest_last || !c->full ? c->oldest_last : v->stream.end - 1;
+    const uint64_t last = c->oldest_last || !c->full ? c->oldest_last : v->accept.last;
     if (c->busy || last == 0 || v->state != WEIR_VENTILATOR_OPEN)
         return WEIR_TIME_NEVER;
     if (v->now.mono_ns < c->at_ns)

@@ -227,7 +227,7 @@ static void gather(struct weir_ventilator *v)
             lowest < v->stream.end ? lowest : v->stream.end;
         v->idempotency.trimmed = false;
     }
-    const uint64_t absorbed = v->stream.end - 1;
+    const uint64_t absorbed = v->accept.last;
     if (absorbed != v->flush.absorbed) {
         weir_flush_op(v, WEIR_OP_ABSORBED)->sequence = absorbed;
         v->flush.absorbed = absorbed;

@@ -192,7 +192,7 @@ static void recover_state(struct weir_ventilator *v)
         weir_intake_remember(v->intake, &recovered->producers[i]);
     for (uint32_t i = 0; i < recovered->idem_count && !WEIR_CANARY(KEYS_FORGOTTEN_AT_START); i++)
         weir_idempotency_add(&v->idempotency, &recovered->idems[i]);
-    v->flush.absorbed = recovered->absorbed;
+    v->flush.absorbed = v->accept.last = recovered->absorbed;
 }
 
 /* ---- rows that wait for keys in groups that have no order any more ---- */
@@ -241,6 +241,7 @@ static void take_in(struct weir_ventilator *v, struct weir_record *record)
 {
     struct weir_stream_batch batch;
     const uint64_t first = record->first;
+    v->accept.last = first + record->count - 1;
     if (weir_stream_batch_init(&batch, record) != 0) {
         weir_ventilator_log(v, WEIR_LOG_ERROR,
                             "the log's record at sequence %llu is not a batch; it is passed over",

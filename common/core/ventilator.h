@@ -64,7 +64,8 @@ struct weir_flush {
 struct weir_accept {
     struct weir_pending_put *pending; /* in the order of acceptance */
     uint64_t bytes;                   /* of those on their way to the disk */
-    bool trimmed;                     /* the state's producers, since the start */
+    uint64_t last; /* the last message that was in the log; behind it there may be a gap */
+    bool trimmed;  /* the state's producers, since the start */
 };
 
 struct weir_delivery { /* being put together */

@@ -4,6 +4,7 @@
 #include "spool.h"
 
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <base/clock.h>
 #include <base/log.h>
 
@@ -177,7 +178,7 @@ static int transact(struct weir_spool *spool, struct weir_task *first, const str
     int status = 0;
 
     /* The state speaks of nothing that the log may still lose. */
-    if (spool->fsync != WEIR_FSYNC_ALWAYS)
+    if (spool->fsync != WEIR_FSYNC_ALWAYS && !WEIR_CANARY(STATE_BEFORE_LOG))
         status = weir_log_sync_appended(spool->log, error);
     if (status == 0)
         status = weir_state_begin(spool->state, error);

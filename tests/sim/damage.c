@@ -243,6 +243,9 @@ static void check_kept(const struct sim_process *process, const struct sim_damag
 void sim_damage_check(struct sim_process *process, const char *report)
 {
     const struct sim_spool *spool = process->spool;
+    if (report && spool->damage_count == 0)
+        sim_fail(process->sim, SIM_CHECK_DAMAGE, "%s reports damage where there is none: %s",
+                 process->name, report);
     for (uint32_t i = 0; i < spool->damage_count; i++) {
         const struct sim_damage *one = &spool->damages[i];
         const struct weir_segment *segment = segment_of(spool, one);
