@@ -31,7 +31,7 @@ static void check_policy(const struct weir_group_policy *policy)
     assert_string_equal(policy->topics[0], "user.signed_up");
     assert_string_equal(policy->topics[1], "user.*.mail");
     assert_int_equal(policy->order, WEIR_ORDER_KEY);
-    assert_int_equal(policy->delivery, WEIR_AT_MOST_ONCE);
+    assert_int_equal(policy->delivery, WEIR_AT_LEAST_ONCE);
     assert_int_equal(policy->start, WEIR_START_EARLIEST);
     assert_int_equal(policy->attempts, 0);
     assert_int_equal(policy->backoff.first_ms, 500);
@@ -70,11 +70,13 @@ static void test_ventilator(void **state)
     assert_true(intake->dynamic_groups);
     assert_int_equal(intake->idempotency_window_ms, 600000);
     assert_int_equal(intake->idempotency_count_max, 5000);
-    assert_int_equal(intake->group_count, 3);
+    assert_int_equal(intake->group_count, 4);
     assert_string_equal(intake->groups[0].name, "email");
     assert_string_equal(intake->groups[1].name, "same");
     check_policy(&intake->groups[0]);
     check_policy(&intake->groups[1]);
+    assert_string_equal(intake->groups[3].name, "once");
+    assert_int_equal(intake->groups[3].delivery, WEIR_AT_MOST_ONCE);
     assert_true(intake->group_external[0]);
     assert_false(intake->group_external[2]);
     assert_ptr_equal(weir_topology_group(topology, "same"), &intake->groups[1]);
