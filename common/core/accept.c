@@ -33,7 +33,7 @@ static int check_backlogs(struct weir_ventilator *v, const struct weir_put *put,
     for (uint32_t i = 0; i < v->group_count; i++) {
         const struct weir_group *group = v->groups[i];
         const struct weir_group_policy *policy = &group->row.policy;
-        if (policy->max_backlog == 0)
+        if (policy->max_backlog == 0 || WEIR_CANARY(BACKLOG_UNBOUNDED))
             continue;
         const uint64_t backlog = weir_group_backlog(group);
         if (backlog < policy->max_backlog || !weir_group_matches(group, &put->header))

@@ -1,6 +1,7 @@
 /* Many seeds, over several processes; what happened in them is added up. Each seed runs in a child,
  * so that one which brings the program down is named like any other. */
 #include "sim.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -34,8 +35,9 @@ static struct sim *sim_of(const struct sim *model, uint64_t seed)
 static void violation_print(struct sim *sim)
 {
     const struct sim_check *check = sim_check_of(sim->failed);
-    printf("seed %" PRIu64 ": invariant %" PRIu32 " (%s): %s\n  replay: sim --seed %" PRIu64,
-           sim->seed, check->invariant, check->name, sim->failure, sim->seed);
+    printf("seed %" PRIu64 ": invariant %" PRIu32 " (%s): %s\n  replay: %s --seed %" PRIu64,
+           sim->seed, check->invariant, check->name, sim->failure, program_invocation_short_name,
+           sim->seed);
     sim_params_print(sim, stdout);
     puts(" --trace");
     fflush(stdout);
