@@ -233,6 +233,40 @@ static uint64_t lowest_needed(const struct weir_ventilator *v)
     return lowest;
 }
 
+/* Rows in memory that came with an answer which the state gave before their payloads were copied:
+ * they get them from the log while it is there. False: it has to be read first. */
+static bool complete(struct weir_ventilator *v, struct weir_row *row, uint64_t last)
+{
+    struct weir_stream_batch *batch;
+    if (row->sequence > last || row->body.size)
+        return true;
+    const enum weir_stream_found found = weir_stream_find(&v->stream, row->sequence, &batch);
+    if (found == WEIR_STREAM_UNKNOWN) {
+        want(v, row->sequence, WEIR_READ_ONE_BYTES);
+        return false;
+    }
+    if (found == WEIR_STREAM_HERE && batch->record.first <= row->sequence) {
+        row->header = weir_bytes_ref(&batch->record.header);
+        weir_stream_batch_cut(batch, row->sequence, 1, &row->index_entry, &row->body);
+    }
+    return true; /* else damage: whoever needs it gives it up */
+}
+
+static bool complete_all(struct weir_ventilator *v, uint64_t last)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < v->group_count; i++) {
+        const struct weir_deferred *deferred = &v->groups[i]->deferred;
+        struct weir_ready *const lists[] = {deferred->ready, deferred->suspects, deferred->fetched};
+        for (uint32_t l = 0; l < 3; l++)
+            for (struct weir_ready *ready = lists[l]; ready; ready = ready->next)
+                all = complete(v, ready->row, last) && all;
+    }
+    for (uint32_t i = 0; i < v->dying.count; i++)
+        all = complete(v, weir_dying_row(v, i), last) && all;
+    return all;
+}
+
 static void have_uncopied(struct weir_ventilator *v, struct weir_store_result *result,
                           uint64_t last, void *pointer)
 {
@@ -242,7 +276,9 @@ static void have_uncopied(struct weir_ventilator *v, struct weir_store_result *r
     if (result->status != 0 || (result->row_count && at_limit(v)))
         return;
     if (result->row_count == 0 || WEIR_CANARY(TRIM_BEFORE_COPY)) {
-        if (v->flush.trim > last && lowest_needed(v) > last)
+        if (!complete_all(v, last))
+            c->at_ns = v->now.mono_ns + WEIR_FLUSH_MS * WEIR_NS_PER_MS;
+        else if (v->flush.trim > last && lowest_needed(v) > last)
             trim(v, last);
         return;
     }

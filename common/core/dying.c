@@ -124,6 +124,11 @@ void weir_dying_copied(struct weir_ventilator *v, const struct weir_row *copy)
     }
 }
 
+struct weir_row *weir_dying_row(const struct weir_ventilator *v, uint32_t i)
+{
+    return &v->dying.letters[i].row;
+}
+
 /* ---- fetching ---- */
 
 static void have_dying(struct weir_ventilator *v, struct weir_store_result *result, uint64_t arg,

@@ -347,6 +347,8 @@ int64_t weir_dying_tick(struct weir_ventilator *v);
 void weir_dying_replayed(struct weir_ventilator *v, uint32_t group, uint64_t sequence);
 void weir_dying_removed(struct weir_ventilator *v, uint32_t group);
 void weir_dying_copied(struct weir_ventilator *v, const struct weir_row *copy);
+/* The i-th letter in memory. */
+struct weir_row *weir_dying_row(const struct weir_ventilator *v, uint32_t i);
 
 /* ---- flush.c ---- */
 
