@@ -40,7 +40,7 @@ struct weir_segment {
     int fd;          /* -1: closed */
     uint32_t pins;   /* held by the reader: neither closed nor reused */
     bool unsurveyed; /* its records, places and holes are not known before it is first read */
-    bool freed;      /* trimmed while pinned: whoever unpins it retires it */
+    bool retiring;   /* its file is being removed: nobody may pin it */
     uint64_t read_tick;
 };
 
@@ -72,12 +72,14 @@ struct weir_log {
     struct weir_segment **segments; /* ascending */
     uint32_t segment_count;
     uint32_t segment_capacity;
-    uint64_t segments_bytes; /* of the files in the table, and of those freed but still pinned */
+    uint64_t segments_bytes;                  /* of the files in the table */
     uint64_t spares[WEIR_SPARE_SEGMENTS_MAX]; /* numbers in their names */
     uint32_t spare_count;
     uint32_t recycling;    /* spares to be */
     uint64_t spare_number; /* for the next one's name */
     uint64_t trim_mark;    /* records wholly below it are not needed */
+    bool removal_unsynced; /* whoever retires a segment: the last one may come back */
+    bool removal_failed;   /* … and this was said */
     bool blocked;          /* the active segment is full, and there was no room for another */
     uint64_t readable;     /* the last sequence whose append has ended */
 

@@ -200,49 +200,84 @@ static bool recycle(struct weir_log *log, const struct weir_segment *segment, co
     return kept;
 }
 
-/* The segment is out of the table and nobody holds it. */
-static void retire(struct weir_log *log, struct weir_segment *segment)
+/* A start takes the files that it finds for a log without a gap. So each removal is durable before
+ * the next one: a power cut brings back the last one at most. */
+static bool remove_segment(struct weir_log *log, const struct weir_segment *segment,
+                           const char *path)
 {
-    char *path = weir_log_segment_path(log, segment->first);
-
-    if (!recycle(log, segment, path) && log->io->unlink(log->io, path) != 0 && errno != ENOENT)
-        weir_log(WEIR_LOG_WARNING, "cannot remove %s, whose messages are all done: %s", path,
-                 strerror(errno));
-    pthread_mutex_lock(&log->lock);
-    log->segments_bytes -= segment->bytes;
-    pthread_mutex_unlock(&log->lock);
-    weir_segment_destroy(log, &segment);
-    free(path);
+    if (log->removal_unsynced && weir_io_sync_directory(log->io, log->directory) != 0)
+        return false;
+    log->removal_unsynced = false;
+    if (recycle(log, segment, path))
+        return true;
+    log->removal_unsynced = true;
+    return log->io->unlink(log->io, path) == 0 || errno == ENOENT;
 }
 
-/* Take the oldest segment out. Returns it when it is to be retired, NULL when a reader holds it. */
-static struct weir_segment *take_oldest_locked(struct weir_log *log)
+/* Free the oldest segment, which is marked as retiring. False: it stays until the next try. */
+static bool retire(struct weir_log *log, struct weir_segment *segment)
 {
-    struct weir_segment *segment = log->segments[0];
+    char *path = weir_log_segment_path(log, segment->first);
+    const bool gone = remove_segment(log, segment, path);
 
-    log->segment_count--;
-    memmove(&log->segments[0], &log->segments[1], log->segment_count * sizeof *log->segments);
-    segment->freed = true;
-    return segment->pins == 0 ? segment : NULL;
+    if (!gone && !log->removal_failed)
+        weir_log(WEIR_LOG_WARNING,
+                 "cannot remove %s, whose messages are all done: %s; until that works no segment "
+                 "behind it is freed",
+                 path, strerror(errno));
+    log->removal_failed = !gone;
+    pthread_mutex_lock(&log->lock);
+    segment->retiring = false;
+    if (gone) {
+        log->segment_count--;
+        memmove(&log->segments[0], &log->segments[1], log->segment_count * sizeof *log->segments);
+        log->segments_bytes -= segment->bytes;
+    }
+    pthread_mutex_unlock(&log->lock);
+    if (gone)
+        weir_segment_destroy(log, &segment);
+    free(path);
+    return gone;
+}
+
+/* The oldest segment, for retire, when nothing in it is needed and nobody holds it. One thread at a
+ * time has it, and those behind it wait: see remove_segment. */
+static struct weir_segment *begin_retiring_locked(struct weir_log *log)
+{
+    struct weir_segment *segment = log->segment_count > 0 ? log->segments[0] : NULL;
+
+    if (segment == NULL || segment->retiring || segment->pins > 0 ||
+        segment->last >= log->trim_mark)
+        return NULL;
+    segment->retiring = true;
+    return segment;
+}
+
+/* All but the last one, which is the log writer's. */
+static struct weir_segment *begin_trimming_locked(struct weir_log *log)
+{
+    return log->segment_count > 1 ? begin_retiring_locked(log) : NULL;
+}
+
+static void retire_all(struct weir_log *log, struct weir_segment *segment)
+{
+    while (segment != NULL && retire(log, segment)) {
+        pthread_mutex_lock(&log->lock);
+        segment = begin_trimming_locked(log);
+        pthread_mutex_unlock(&log->lock);
+    }
 }
 
 void weir_log_trim(struct weir_log *log, uint64_t sequence)
 {
-    bool more = true;
+    struct weir_segment *segment;
 
-    while (more) {
-        struct weir_segment *segment = NULL;
-
-        pthread_mutex_lock(&log->lock);
-        if (sequence > log->trim_mark)
-            log->trim_mark = sequence;
-        more = log->segment_count > 1 && log->segments[0]->last < log->trim_mark;
-        if (more)
-            segment = take_oldest_locked(log);
-        pthread_mutex_unlock(&log->lock);
-        if (segment != NULL)
-            retire(log, segment);
-    }
+    pthread_mutex_lock(&log->lock);
+    if (sequence > log->trim_mark)
+        log->trim_mark = sequence;
+    segment = begin_trimming_locked(log);
+    pthread_mutex_unlock(&log->lock);
+    retire_all(log, segment);
 }
 
 bool weir_log_is_blocked(struct weir_log *log)
@@ -258,19 +293,18 @@ bool weir_log_is_blocked(struct weir_log *log)
 void weir_log_unblock(struct weir_log *log)
 {
     struct weir_segment *segment = NULL;
-    bool spent;
 
     pthread_mutex_lock(&log->lock);
-    spent = log->blocked && log->segment_count == 1 && log->segments[0]->last < log->trim_mark;
-    if (spent) {
-        log->blocked = false;
-        log->active = NULL;
-        log->dirty = false;
-        segment = take_oldest_locked(log);
-    }
+    if (log->blocked && log->segment_count == 1)
+        segment = begin_retiring_locked(log);
     pthread_mutex_unlock(&log->lock);
-    if (segment != NULL)
-        retire(log, segment);
+    if (segment == NULL || !retire(log, segment))
+        return;
+    pthread_mutex_lock(&log->lock);
+    log->blocked = false;
+    pthread_mutex_unlock(&log->lock);
+    log->active = NULL;
+    log->dirty = false;
 }
 
 /* The last place at or below `sequence`, or the beginning. */
@@ -306,7 +340,8 @@ struct weir_segment *weir_log_pin(struct weir_log *log, uint64_t sequence, uint6
             high = middle;
     }
     /* An empty segment's `last` is below its `first`, so it may stand before the one we want. */
-    while (low < log->segment_count && log->segments[low]->last < log->segments[low]->first)
+    while (low < log->segment_count &&
+           (log->segments[low]->retiring || log->segments[low]->last < log->segments[low]->first))
         low++;
     if (low < log->segment_count && sequence <= log->readable) {
         segment = log->segments[low];
@@ -328,14 +363,13 @@ void weir_log_extent(struct weir_log *log, const struct weir_segment *segment, u
 
 void weir_log_unpin(struct weir_log *log, struct weir_segment *segment)
 {
-    bool gone;
+    struct weir_segment *oldest;
 
     pthread_mutex_lock(&log->lock);
     segment->pins--;
-    gone = segment->freed && segment->pins == 0;
+    oldest = begin_trimming_locked(log); /* it may have waited for this */
     pthread_mutex_unlock(&log->lock);
-    if (gone)
-        retire(log, segment);
+    retire_all(log, oldest);
 }
 
 int weir_log_sync_appended(struct weir_log *log, struct weir_error *error)

@@ -20,6 +20,9 @@ static void said(void *self, enum weir_log_level level, const char *text)
         return; /* nobody is there any more to say it */
     if (level <= WEIR_LOG_INFO)
         sim_log(process->sim, process->name, "store says: %s", text);
+    if (spool->damage_count == 0 && strstr(text, "damaged"))
+        sim_fail(process->sim, SIM_CHECK_DAMAGE, "%s speaks of damage where there is none: %s",
+                 process->name, text);
 }
 
 static void enter(struct sim_process *process)
