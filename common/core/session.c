@@ -420,19 +420,22 @@ static bool is_code(const struct weir_control *control, const char *code)
            memcmp(control->code.data, code, control->code.bytes) == 0;
 }
 
-/* The server has no such group (any more): what it was granted is void. An answer to an older
- * CREDIT than the last says nothing of that: it has one of its own. False: this was such a one. */
+/* The server has no such group (any more): what it was granted is void, and so is what waited for
+ * this JOIN. An answer to an older CREDIT than the last says nothing of that: it has one of its
+ * own. False: this was such a one. */
 static bool on_group_error(struct weir_session *self, const struct weir_control *control)
 {
     struct group *group = group_find(self, control->group.data, control->group.bytes);
     if (!group)
         return true;
-    if (WEIR_HAS(control, SERIAL) && control->serial != group->credit_serial)
-        return control->serial == group->join_serial;
+    const bool of_join = WEIR_HAS(control, SERIAL) && control->serial == group->join_serial;
+    if (WEIR_HAS(control, SERIAL) && control->serial != group->credit_serial &&
+        !(of_join && group->withheld))
+        return of_join;
     group->credit.limit_messages = group->credit.ceiling_messages = group->credit.used_messages;
     group->credit.limit_bytes = group->credit.ceiling_bytes = group->credit.used_bytes;
     group->credit.withdrawing = false;
-    group->said = false;
+    group->said = group->withheld = false;
     return true;
 }
 

@@ -203,9 +203,54 @@ static void the_last_acks_have_arrived_before_the_end(void **state)
     assert_int_equal(self->script->stopped, 0);
 }
 
+static void refuse_join(struct worker *self, uint32_t upstream)
+{
+    const struct said *join = script_find(self->script, WEIR_VERB_JOIN);
+    assert_non_null(join);
+    assert_int_equal(join->port, UP(upstream));
+    struct weir_control error = {.verb = WEIR_VERB_ERROR};
+    WEIR_SET(&error, code, CODE, weir_text_of(WEIR_CODE_GROUP));
+    WEIR_SET(&error, text, TEXT, weir_text_of("not now"));
+    WEIR_SET(&error, group, GROUP, weir_text_of("email"));
+    WEIR_SET(&error, serial, SERIAL, join->control.serial);
+    worker_feed(self, UP(upstream), &error);
+}
+
+/* 8: credit that waited for JOINED outlived the refusal of its JOIN. An upstream that is refused
+ * counts for nothing when what is free is shared, so each had all of it in turn; and when the group
+ * was there at last, each said all of it (sim --seed 3940). */
+static void the_prefetch_is_shared_once_after_refused_joins(void **state)
+{
+    struct worker *self = *state;
+    static const char *const topics[] = {"user.signed_up"};
+    self->config.topics = topics;
+    self->config.topic_count = 1;
+    self->config.upstream_count = 3;
+    self->config.prefetch = 6;
+    worker_begin(self);
+    for (uint32_t i = 0; i < 3; i++) {
+        worker_event(self, WEIR_EVENT_LINK_UP, UP(i));
+        worker_welcome(self, i, INCARNATION + i);
+        refuse_join(self, i);
+    }
+    worker_pass_ms(self, 1000); /* it asks again */
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < 3; i++) {
+        struct weir_control joined = {.verb = WEIR_VERB_JOINED};
+        WEIR_SET(&joined, group, GROUP, weir_text_of("email"));
+        WEIR_SET(&joined, start, START, 7);
+        worker_feed(self, UP(i), &joined);
+    }
+    for (struct said *credit; (credit = script_find(self->script, WEIR_VERB_CREDIT));)
+        total += credit->control.messages; /* nothing was used: each is said once */
+    assert_int_equal(total, 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_prefetch_is_shared_once_after_refused_joins, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_last_acks_have_arrived_before_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_killed_job_had_not_begun_waits_again, setup,
                                         teardown),
