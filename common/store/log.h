@@ -110,6 +110,8 @@ void weir_segment_add_hole(struct weir_segment *segment, uint64_t from, uint64_t
 uint64_t weir_segment_skip_hole(const struct weir_segment *segment, uint64_t offset);
 
 /* All of these take the lock. */
+/* One that has the name of the last one in the table takes its place: that one was empty, and its
+ * file is gone since the new one's was given its name. */
 void weir_log_add_segment(struct weir_log *log, struct weir_segment *segment);
 void weir_log_add_spare(struct weir_log *log, uint64_t number);
 /* Bytes of all the spool's files but the spares, which are room rather than use. */

@@ -74,7 +74,14 @@ uint64_t weir_segment_skip_hole(const struct weir_segment *segment, uint64_t off
 
 void weir_log_add_segment(struct weir_log *log, struct weir_segment *segment)
 {
+    struct weir_segment *replaced = NULL;
+
     pthread_mutex_lock(&log->lock);
+    if (log->segment_count > 0 && log->segments[log->segment_count - 1]->first == segment->first) {
+        replaced = log->segments[--log->segment_count];
+        WEIR_ASSERT(replaced->pins == 0); /* there was nothing in it to read or to sync */
+        log->segments_bytes -= replaced->bytes;
+    }
     if (log->segment_count == log->segment_capacity) {
         log->segment_capacity = log->segment_capacity > 0 ? 2 * log->segment_capacity : 16;
         log->segments = weir_realloc(log->segments, log->segment_capacity, sizeof *log->segments);
@@ -83,6 +90,8 @@ void weir_log_add_segment(struct weir_log *log, struct weir_segment *segment)
     log->segments_bytes += segment->bytes;
     log->blocked = false;
     pthread_mutex_unlock(&log->lock);
+    if (replaced != NULL)
+        weir_segment_destroy(log, &replaced);
 }
 
 void weir_log_add_spare(struct weir_log *log, uint64_t number)
@@ -377,12 +386,14 @@ int weir_log_sync_appended(struct weir_log *log, struct weir_error *error)
     struct weir_segment *last = NULL;
     int status = 0;
 
-    /* All older segments were synced when the next one was begun. */
+    /* All older segments were synced when the next one was begun. An empty one may be replaced. */
     pthread_mutex_lock(&log->lock);
-    if (log->segment_count > 0 && log->segments[log->segment_count - 1]->fd >= 0) {
+    if (log->segment_count > 0)
         last = log->segments[log->segment_count - 1];
+    if (last != NULL && last->fd >= 0 && last->last >= last->first)
         last->pins++;
-    }
+    else
+        last = NULL;
     pthread_mutex_unlock(&log->lock);
     if (last == NULL)
         return 0;

@@ -338,6 +338,7 @@ static void close_written(struct weir_log *log, struct weir_segment *segment)
 static int rotate(struct weir_log *log, uint64_t first, uint64_t bytes, struct weir_error *error)
 {
     struct weir_segment *old = log->active;
+    bool replaces; /* the old one is empty: the new one takes its name */
     int status = flush(log, error);
 
     if (status == 0)
@@ -346,6 +347,7 @@ static int rotate(struct weir_log *log, uint64_t first, uint64_t bytes, struct w
         return status;
     if (old != NULL)
         settle(log);
+    replaces = old != NULL && old->first == first;
     status = weir_log_begin_segment(log, first, WEIR_SEGMENT_HEADER_BYTES + bytes, true, error);
     if (status == WEIR_EFULL) {
         /* All is as it was: the old segment stays the active one, unless it is of no use. */
@@ -359,7 +361,7 @@ static int rotate(struct weir_log *log, uint64_t first, uint64_t bytes, struct w
     }
     if (status != 0 && status != WEIR_EFULL)
         return fail(log, error);
-    if (status == 0 && old != NULL)
+    if (status == 0 && old != NULL && !replaces)
         close_written(log, old);
     return status;
 }
