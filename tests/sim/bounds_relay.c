@@ -17,14 +17,16 @@ void sim_check_relay_bounds(struct sim_process *process)
         check(process, SIM_BOUND_HELD_ACKS, relay->upstreams[i].held.count, 0);
         check(process, SIM_BOUND_HELD_ACKS_BYTES, relay->upstreams[i].held_bytes, 0);
     }
-    /* What waits here was sent for credit that workers gave, in this life of the router; each
-     * upstream may have sent as much as one may have out. */
+    /* What waits here was sent for credit that workers gave. They may be gone since, and upstreams
+     * have begun anew: what is here already stays, but nothing more is lent before there is room
+     * for it and for all that may still come. */
     for (uint32_t g = 0; g < sim->group_count; g++) {
         const char *name = sim->groups[g].policy.name;
         const struct relay_group *group = weir_relay_group(relay, name, strlen(name));
-        if (group)
-            check(process, SIM_BOUND_RELAYED, group->queued_messages,
-                  (relay->upstream_count - 1) * (uint64_t)WEIR_CREDIT_MESSAGES_MAX);
+        const uint64_t before = process->relayed[g], asked = sim_asked_for(relay->down, name);
+        const uint64_t now = group ? group->queued_messages + weir_relay_lent(relay, group) : 0;
+        sim_check_bound(process, SIM_BOUND_RELAYED, now, asked > before ? asked : before, 0);
+        process->relayed[g] = now;
     }
     sim_check_dispatch_bounds(process, relay->down);
 }

@@ -164,6 +164,8 @@ struct sim_process {
     uint64_t opened;                  /* in which epoch it was seen to be open last */
     uint64_t busy_said, refused_said; /* in this life */
     uint64_t stale_acks;              /* that came to it in this life, as far as is certain */
+    /* router */
+    uint64_t relayed[SIM_GROUPS_MAX]; /* waited there or might still come, after the last event */
     /* worker */
     struct sim_held *held; /* what it last got of each message, by its number */
     uint32_t held_count;
@@ -520,6 +522,8 @@ void sim_check_bound(struct sim_process *process, enum sim_bound_name name, uint
                      uint64_t limit, uint64_t beyond);
 struct weir_dispatch;
 void sim_check_dispatch_bounds(struct sim_process *process, const struct weir_dispatch *dispatch);
+/* How many messages more than they got the peers of this port have asked for. */
+uint64_t sim_asked_for(const struct weir_dispatch *dispatch, const char *group);
 void sim_check_relay_bounds(struct sim_process *process);
 void sim_check_worker_bounds(struct sim_process *process);
 void sim_check_bounds(struct sim_process *process);

@@ -508,6 +508,7 @@ void sim_end(struct sim_process *process, enum sim_ending how)
     else
         sim_disturb(process);
     process->stale_acks = 0;
+    memset(process->relayed, 0, sizeof process->relayed);
     weir_role_destroy(&process->role);
     process->epoch++;
     process->wake_serial++;
