@@ -171,7 +171,7 @@ static enum handed hand_suspect(struct weir_ventilator *v, struct weir_group *gr
     struct weir_stream_batch *batch;
     struct weir_offer offer;
     struct weir_ready *ready = first_ready(v, group, group->deferred.suspects, &batch);
-    if (!ready || !weir_dispatch_offer(v->dispatch, group->row.policy.name, true, &v->now, &offer))
+    if (!ready || !offered(v, group, true, &offer))
         return HANDED_NOTHING; /* no worker is free of other work; that does not hold these up */
     weir_delivery_begin(v, group, &offer);
     if (weir_delivery_add_row(v, batch, ready->row))
