@@ -407,7 +407,9 @@ static void on_credited(struct weir_session *self, const struct weir_control *co
 static void on_joined(struct weir_session *self, const struct weir_control *control)
 {
     struct group *group = group_find(self, control->group.data, control->group.bytes);
-    if (!group)
+    /* While GREETING it answers a JOIN of the session before: a CREDIT now would be the next one's,
+     * which WELCOME begins with none. */
+    if (!group || self->state != SESSION_OPEN)
         return;
     group->joined = true;
     if (group->withheld)

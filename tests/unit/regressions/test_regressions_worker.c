@@ -246,9 +246,41 @@ static void the_prefetch_is_shared_once_after_refused_joins(void **state)
     assert_int_equal(total, 6);
 }
 
+/* 9: a worker that had heard nothing for long said READY again, and only then got the JOINED of the
+ * session before. The CREDIT that had waited for it reached the server behind that READY, and
+ * counted in the session that the worker began with none: it got more than it had asked for. (Seed
+ * 415010 of sim_small, --power 1 --disks 1 --keys 0 --ordered 1 --delays 0 --replays 1 --joins 2
+ * --removals 5 --edits 1.) */
+static void joined_of_an_earlier_session_brings_no_credit(void **state)
+{
+    struct worker *self = *state;
+    static const char *const topics[] = {"user.signed_up"};
+    self->config.topics = topics;
+    self->config.topic_count = 1;
+    worker_begin(self);
+    worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
+    worker_welcome(self, 0, INCARNATION);
+    assert_non_null(script_find(self->script, WEIR_VERB_READY));
+    assert_non_null(script_find(self->script, WEIR_VERB_JOIN));
+    worker_pass_ms(self, WEIR_PEER_SILENCE_MS + 1);
+    assert_non_null(script_find(self->script, WEIR_VERB_READY));
+    struct weir_control joined = {.verb = WEIR_VERB_JOINED};
+    WEIR_SET(&joined, group, GROUP, weir_text_of("email"));
+    WEIR_SET(&joined, start, START, 7);
+    worker_feed(self, UP(0), &joined);
+    worker_pass_ms(self, 1);
+    assert_null(script_find(self->script, WEIR_VERB_CREDIT));
+    worker_welcome(self, 0, INCARNATION);
+    assert_non_null(script_find(self->script, WEIR_VERB_JOIN));
+    worker_feed(self, UP(0), &joined);
+    assert_non_null(script_find(self->script, WEIR_VERB_CREDIT));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(joined_of_an_earlier_session_brings_no_credit, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_prefetch_is_shared_once_after_refused_joins, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(the_last_acks_have_arrived_before_the_end, setup, teardown),
