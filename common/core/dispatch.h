@@ -86,6 +86,13 @@ struct weir_offer {
 bool weir_dispatch_offer(struct weir_dispatch *self, const char *group, bool alone,
                          const struct weir_now *now, struct weir_offer *offer);
 
+/* The next message was larger than this offer's bytes: who else takes it. Whoever holds nothing,
+ * else whoever has the most bytes; what is out at the first may run for hours, and what the others
+ * have room for is not to wait for that. Not for suspects. False: nobody has more, the offer is as
+ * it was. */
+bool weir_dispatch_offer_larger(struct weir_dispatch *self, const char *group,
+                                const struct weir_now *now, struct weir_offer *offer);
+
 /* Send a DELIVER as offered: `control` filled (verb, group, incarnation, delivery, slices, …), then
  * three frames a slice, taken over from `frames` (no control frame in it yet). Accounts the credit
  * and notes who holds what. */

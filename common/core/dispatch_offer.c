@@ -184,6 +184,16 @@ static uint32_t fair_share(const struct room *room, uint32_t candidates)
     return (uint32_t)(share < WEIR_DELIVERY_MESSAGES_MAX ? share : WEIR_DELIVERY_MESSAGES_MAX);
 }
 
+static void offer_to(const struct service *service, const struct room *room, uint32_t candidates,
+                     struct weir_offer *offer)
+{
+    *offer = (struct weir_offer){.peer = service->peer->number,
+                                 .messages = fair_share(room, candidates),
+                                 .bytes = room->bytes,
+                                 .whole = room->whole,
+                                 .router = is_router(service->peer)};
+}
+
 static bool offer_any(struct weir_dispatch *self, struct group *group, struct weir_offer *offer)
 {
     struct service *service, *best = NULL;
@@ -199,14 +209,35 @@ static bool offer_any(struct weir_dispatch *self, struct group *group, struct we
             best_room = room;
         }
     }
-    if (!best)
+    if (best)
+        offer_to(best, &best_room, candidates, offer);
+    return best != NULL;
+}
+
+bool weir_dispatch_offer_larger(struct weir_dispatch *self, const char *name,
+                                const struct weir_now *now, struct weir_offer *offer)
+{
+    self->now = *now;
+    struct group *group = weir_dispatch_group(self, name, strlen(name));
+    struct service *service, *best = NULL;
+    struct room room, best_room = {.bytes = offer->bytes};
+    uint32_t candidates = 0;
+    if (!group || offer->whole)
         return false;
-    *offer = (struct weir_offer){.peer = best->peer->number,
-                                 .messages = fair_share(&best_room, candidates),
-                                 .bytes = best_room.bytes,
-                                 .whole = best_room.whole,
-                                 .router = is_router(best->peer)};
-    return true;
+    DL_FOREACH2(group->services, service, g_next)
+    {
+        if (!weir_dispatch_service_room(self, service, &room) ||
+            (!room.whole && room.bytes <= offer->bytes))
+            continue;
+        candidates++;
+        if (room.whole == best_room.whole ? room.bytes > best_room.bytes : room.whole) {
+            best = service;
+            best_room = room;
+        }
+    }
+    if (best)
+        offer_to(best, &best_room, candidates, offer);
+    return best != NULL;
 }
 
 /* ---- suspects ---- */

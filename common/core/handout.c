@@ -142,6 +142,12 @@ static bool offered(struct weir_ventilator *v, struct weir_group *group, bool al
     return false;
 }
 
+static bool offered_larger(struct weir_ventilator *v, struct weir_group *group,
+                           struct weir_offer *offer)
+{
+    return weir_dispatch_offer_larger(v->dispatch, group->row.policy.name, &v->now, offer);
+}
+
 static enum handed stuck(struct weir_ventilator *v, struct weir_group *group)
 {
     /* There was room, but too little for the next message: acks will make more. */
@@ -158,12 +164,16 @@ static enum handed hand_rows(struct weir_ventilator *v, struct weir_group *group
         return HANDED_NOTHING;
     if (!offered(v, group, false, &offer))
         return HANDED_NO_ROOM;
-    weir_delivery_begin(v, group, &offer);
-    while (ready && weir_delivery_add_row(v, batch, ready->row)) {
-        row_leaves(v, group, ready, batch);
-        ready = first_ready(v, group, group->deferred.ready, &batch);
-    }
-    return weir_delivery_send(v, false) ? HANDED_SENT : stuck(v, group);
+    do {
+        weir_delivery_begin(v, group, &offer);
+        while (ready && weir_delivery_add_row(v, batch, ready->row)) {
+            row_leaves(v, group, ready, batch);
+            ready = first_ready(v, group, group->deferred.ready, &batch);
+        }
+        if (weir_delivery_send(v, false))
+            return HANDED_SENT;
+    } while (offered_larger(v, group, &offer));
+    return stuck(v, group);
 }
 
 static enum handed hand_suspect(struct weir_ventilator *v, struct weir_group *group)
@@ -387,6 +397,19 @@ static bool log_has(struct weir_ventilator *v, struct weir_group *group)
     }
 }
 
+static void fill(struct weir_ventilator *v, struct weir_group *group)
+{
+    if (weir_group_final(group)) {
+        take_ranges(v, group, &group->cleared);
+        return;
+    }
+    const bool through = take_ranges(v, group, &group->returned);
+    if (weir_group_ordered(group))
+        weir_handout_order_fill(v, group);
+    else if (through)
+        take_log(v, group);
+}
+
 static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
 {
     struct weir_stream_batch *batch;
@@ -401,22 +424,18 @@ static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
         group->reading = true;
         weir_stream_want(&v->stream, group->row.next, WEIR_READ_BYTES);
     }
-    weir_delivery_begin(v, group, &offer);
-    if (weir_group_final(group)) {
-        take_ranges(v, group, &group->cleared);
+    do {
+        weir_delivery_begin(v, group, &offer);
+        fill(v, group);
         if (weir_delivery_send(v, false))
             return HANDED_SENT;
+        if (group->reading || group->stirred)
+            break;
+    } while (offered_larger(v, group, &offer));
+    if (weir_group_final(group))
         claim(v, group); /* what is sent is accounted for by now */
-        return HANDED_NOTHING;
-    }
-    const bool through = take_ranges(v, group, &group->returned);
-    if (weir_group_ordered(group))
-        weir_handout_order_fill(v, group);
-    else if (through)
-        take_log(v, group);
-    if (weir_delivery_send(v, false))
-        return HANDED_SENT;
-    return group->reading || group->stirred ? HANDED_NOTHING : stuck(v, group);
+    return group->reading || group->stirred || weir_group_final(group) ? HANDED_NOTHING
+                                                                       : stuck(v, group);
 }
 
 /* ---- one group, one turn ---- */

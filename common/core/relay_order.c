@@ -232,9 +232,11 @@ bool weir_relay_order_place(struct relay *self, struct item *item)
         build(item);
     while (item->messages > 0 && any_ready(item->order)) {
         struct weir_offer offer;
-        if (!weir_dispatch_offer(self->down, item->group->name, item->alone, &self->now, &offer) ||
-            !place_once(self, item, &offer))
+        if (!weir_dispatch_offer(self->down, item->group->name, item->alone, &self->now, &offer))
             return false;
+        while (!place_once(self, item, &offer))
+            if (!weir_relay_offer_larger(self, item, &offer))
+                return false;
     }
     return true;
 }

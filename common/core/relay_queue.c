@@ -200,6 +200,12 @@ static bool fits_whole(const struct item *item, const struct weir_offer *offer)
            (item->bytes <= offer->bytes || (item->messages == 1 && offer->whole));
 }
 
+bool weir_relay_offer_larger(struct relay *self, const struct item *item, struct weir_offer *offer)
+{
+    return !item->alone &&
+           weir_dispatch_offer_larger(self->down, item->group->name, &self->now, offer);
+}
+
 /* Place an item as far as there is room. False: nobody has room for the next of the group. */
 static bool place(struct relay *self, struct item *item)
 {
@@ -211,8 +217,9 @@ static bool place(struct relay *self, struct item *item)
             return false;
         if (item->ordered && !fits_whole(item, &offer) && !WEIR_CANARY(ROUTER_SPLITS_KEYS))
             return weir_relay_order_place(self, item);
-        if (!send_front(self, item, &offer))
-            return false;
+        while (!send_front(self, item, &offer))
+            if (!weir_relay_offer_larger(self, item, &offer))
+                return false;
     }
     return true;
 }

@@ -146,6 +146,8 @@ void weir_relay_queue_tick(struct relay *self);
 /* Give everything that waits back. */
 void weir_relay_queue_release(struct relay *self, struct relay_group *group);
 void weir_relay_queue_fini(struct relay *self, struct relay_group *group);
+/* The offer is too small for the next message of the item: a larger one. False: there is none. */
+bool weir_relay_offer_larger(struct relay *self, const struct item *item, struct weir_offer *offer);
 /* Send some slices on, as offered. */
 void weir_relay_send(struct relay *self, const struct item *item, uint64_t peer,
                      struct weir_slice_info *slices, uint32_t count, struct weir_frames *frames);
