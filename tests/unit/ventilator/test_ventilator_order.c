@@ -224,10 +224,10 @@ static void work(struct world *w, struct weir_random *random, uint32_t from)
     for (uint32_t i = from; i < w->s->got_count; i++) {
         const struct got got = w->s->got[i];
         const uint32_t key = (uint32_t)(w->key_of[got.sequence][1] - '0');
-        const uint64_t dice = weir_random_below(random, 10);
         const uint32_t before = w->s->got_count;
         if (w->out_in[got.sequence] != got.delivery)
             continue;
+        const uint64_t dice = weir_random_below(random, 10);
         w->out_in[got.sequence] = 0;
         if (failed[key]) {
             stage_ack(w->s, &got, WEIR_RELEASE, NULL);
@@ -282,8 +282,8 @@ static void test_at_random(void **state)
         stage_alive(w->s, A, 500, 100);
         stage_alive(w->s, B, 600, 100);
         check_new(w, before);
-        for (uint32_t i = w->s->got_seen; i < w->s->got_count; i++)
-            work(w, &random, i);
+        while (w->s->got_seen < w->s->got_count)
+            work(w, &random, w->s->got_seen++);
         if (turn % 37 == 36) { /* some are out for long enough to be rows */
             stage_alive(w->s, A, 500, 1500);
             check_new(w, w->s->got_count);
