@@ -68,7 +68,8 @@ struct sim_held {
     int64_t until_ns;  /* 0: it was said to be lost */
     int64_t before_ns; /* until when it may have it under a lease that came before this one */
     const struct sim_link *link; /* by which it came; NULL: it is acked */
-    uint64_t named;              /* in which of its beats, last */
+    uint64_t named;              /* in which of the beats that are kept, a bit each: it has several
+                                  * ways, and the echo that comes may not be that of the last */
     bool lapsed; /* it was over when it was echoed: nobody can say whether it was let go by then */
 };
 
@@ -135,28 +136,35 @@ static bool names(const struct weir_control *control, const struct sim_held *hel
 /* A worker beats: its leases will last from now, if the echo says that they live. */
 static void beaten(struct sim_process *process, const struct weir_control *control)
 {
-    struct sim_beat *beat = &process->beats[process->beat_count++ % SIM_BEATS_KEPT];
-    *beat = (struct sim_beat){control->serial, sim_now(process).mono_ns};
-    for (uint32_t i = 0; i < process->held_count && control->lease_count > 0; i++)
-        if (process->held[i].lease && names(control, &process->held[i]))
-            process->held[i].named = control->serial;
+    const uint32_t slot = process->beat_count++ % SIM_BEATS_KEPT;
+    const uint64_t bit = UINT64_C(1) << slot;
+    process->beats[slot] = (struct sim_beat){control->serial, sim_now(process).mono_ns};
+    for (uint32_t i = 0; i < process->held_count; i++) {
+        struct sim_held *held = &process->held[i];
+        held->named &= ~bit;
+        if (held->lease && names(control, held))
+            held->named |= bit;
+    }
 }
 
 /* A ventilator's echo: of what the beat named, this lives, and nothing else. */
 static void echoed(struct sim_process *process, const struct weir_control *control)
 {
     const struct sim_beat *beat = NULL;
+    uint64_t bit = 0;
     const int64_t now_ns = sim_now(process).mono_ns;
     for (uint32_t i = 0; i < SIM_BEATS_KEPT; i++)
-        if (process->beats[i].serial == control->serial)
+        if (process->beats[i].serial == control->serial) {
             beat = &process->beats[i];
+            bit = UINT64_C(1) << i;
+        }
     for (uint32_t i = 0; beat && i < process->held_count; i++) {
         struct sim_held *held = &process->held[i];
         if (!held->lease || ((held->lease->name.incarnation ^ control->incarnation) & 0xffff) != 0)
             continue;
         const int64_t until_ns = beat->sent_ns + held->lease->lease_ns;
         if (!names(control, held))
-            held->until_ns = held->named == control->serial ? 0 : held->until_ns;
+            held->until_ns = held->named & bit ? 0 : held->until_ns;
         else if (held->until_ns < until_ns && held->until_ns != 0) {
             held->lapsed = held->lapsed || now_ns >= held->until_ns;
             held->until_ns = until_ns;
