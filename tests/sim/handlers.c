@@ -172,7 +172,7 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
     if (!message)
         return;
     sim_check_lease(process, message);
-    sim_check_start(sim, process->group, message, &job->job, job->at);
+    sim_check_start(process, message, &job->job, job->at);
     check_alone(process, message);
     job->handling = message->number + 1;
     job->began_ns = sim->now_ns;

@@ -15,6 +15,7 @@ struct sim_lease {
     int64_t lease_ns, given_ns;
     uint32_t count;  /* indexes */
     uint64_t *acked; /* of each: in which life of its ventilator, last; 0: in none */
+    bool *forgotten; /* of each: its ventilator has started without knowing of it */
 };
 
 static struct sim_lease *find(const struct sim *sim, uint64_t incarnation, uint64_t delivery)
@@ -31,6 +32,7 @@ void sim_leases_fini(struct sim *sim)
     HASH_ITER (hh, sim->leases, lease, next) {
         HASH_DEL(sim->leases, lease);
         free(lease->acked);
+        free(lease->forgotten);
         free(lease);
     }
     for (uint32_t i = 0; i < sim->process_count; i++) {
@@ -56,7 +58,29 @@ void sim_lease_given(struct sim_process *process, const struct weir_control *con
     lease->lease_ns = (int64_t)control->lease_ms * WEIR_NS_PER_MS;
     lease->count = last->index + last->count;
     lease->acked = weir_zalloc(lease->count, sizeof *lease->acked);
+    lease->forgotten = weir_zalloc(lease->count, sizeof *lease->forgotten);
     HASH_ADD(hh, sim->leases, name, sizeof lease->name, lease);
+}
+
+void sim_leases_recovered(struct sim_process *process, const struct weir_recovered *recovered)
+{
+    struct sim_lease *lease, *next;
+    HASH_ITER (hh, process->sim->leases, lease, next) {
+        if (lease->ventilator != process)
+            continue;
+        bool *kept = weir_zalloc(lease->count, sizeof *kept);
+        for (uint32_t i = 0; i < recovered->leased_count; i++) {
+            const struct weir_leased *leased = &recovered->leased[i];
+            if (leased->row.incarnation != lease->name.incarnation ||
+                leased->row.delivery != lease->name.delivery)
+                continue;
+            for (uint32_t n = 0; n < leased->count && leased->row.index + n < lease->count; n++)
+                kept[leased->row.index + n] = true;
+        }
+        for (uint32_t i = 0; i < lease->count; i++)
+            lease->forgotten[i] = lease->forgotten[i] || !kept[i];
+        free(kept);
+    }
 }
 
 /* ---- what arrives ---- */
@@ -238,6 +262,13 @@ void sim_check_lease(struct sim_process *process, const struct sim_message *mess
                  (unsigned long long)held->lease->name.incarnation,
                  (unsigned long long)held->lease->name.delivery,
                  held->until_ns == 0 ? "which was lost" : "which has ended");
+}
+
+bool sim_lease_forgotten(const struct sim_process *process, const struct sim_message *message)
+{
+    const struct sim_held *held =
+        message->number < process->held_count ? &process->held[message->number] : NULL;
+    return held && held->lease && held->lease->forgotten[held->index];
 }
 
 uint32_t sim_holds(const struct sim_process *process)

@@ -458,6 +458,8 @@ void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt);
 /* leases.c */
 struct weir_control;
 void sim_lease_given(struct sim_process *process, const struct weir_control *control);
+/* A ventilator starts, and knows of these leases. */
+void sim_leases_recovered(struct sim_process *process, const struct weir_recovered *recovered);
 /* Frames that have reached a process. */
 void sim_overhear(struct sim_process *to, struct sim_link *link, const struct weir_frames *frames);
 /* Frames that a worker sends to its upstreams. */
@@ -471,6 +473,9 @@ bool sim_holds_from(const struct sim_process *process, const struct sim_link *li
 /* When the lease was given under which it has this message; < 0: it does not. */
 int64_t sim_held_since(const struct sim_process *process, const struct sim_message *message);
 void sim_check_lease(struct sim_process *process, const struct sim_message *message);
+/* The lease under which the worker has this message was so young when its ventilator ended that the
+ * next start does not know of it. */
+bool sim_lease_forgotten(const struct sim_process *process, const struct sim_message *message);
 /* Stale acks are counted: to be asked before a life ends. */
 void sim_check_stale(struct sim_process *process);
 
@@ -536,7 +541,7 @@ void sim_check_totals(struct sim_process *process);
 
 /* check.c */
 uint32_t sim_group_of(const struct sim *sim, const char *name, size_t bytes);
-void sim_check_start(struct sim *sim, uint32_t group, struct sim_message *message,
+void sim_check_start(struct sim_process *process, struct sim_message *message,
                      const struct weir_job *job, uint32_t index_in_job);
 bool sim_settled(struct sim *sim);
 /* A group that may end messages without a trace outside: its numbers must account for them. */

@@ -209,6 +209,7 @@ struct weir_recovered *sim_spool_open(struct sim_process *process)
     if (status == 0 && !spool->files.dead) {
         spool->files.calls_left = 0;
         sim_damage_check(process, recovered->damage);
+        sim_leases_recovered(process, recovered);
         return recovered;
     }
     if (status == 0) { /* it ended just when it was done */
