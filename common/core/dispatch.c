@@ -55,13 +55,15 @@ void weir_dispatch_send(struct weir_dispatch *self, uint64_t peer,
 }
 
 void weir_dispatch_error(struct weir_dispatch *self, uint64_t peer, const char *code,
-                         const char *text, const char *group)
+                         const char *text, const char *group, const uint64_t *serial)
 {
     struct weir_control answer = {.verb = WEIR_VERB_ERROR};
     WEIR_SET(&answer, code, CODE, weir_text_of(code));
     WEIR_SET(&answer, text, TEXT, weir_text_of(text));
     if (group)
         WEIR_SET(&answer, group, GROUP, weir_text_of(group));
+    if (serial)
+        WEIR_SET(&answer, serial, SERIAL, *serial);
     self->count.errors++;
     weir_dispatch_send(self, peer, &answer);
 }
@@ -106,7 +108,7 @@ static bool sign(struct weir_dispatch *self, const struct peer *peer, struct wei
         return true;
     if (WEIR_HAS(control, WORKER) && control->worker != peer->worker) {
         weir_dispatch_error(self, peer->number, WEIR_CODE_MALFORMED,
-                            "worker: not the number that READY named", NULL);
+                            "worker: not the number that READY named", NULL, NULL);
         return false;
     }
     bool answers = control->verb == WEIR_VERB_ACK || control->verb == WEIR_VERB_HEARTBEAT;
@@ -143,7 +145,7 @@ static void on_heartbeat(struct weir_dispatch *self, struct peer *peer,
     if (control->lease_count > 0) {
         if (!WEIR_HAS(control, WORKER)) {
             weir_dispatch_error(self, peer->number, WEIR_CODE_MALFORMED,
-                                "HEARTBEAT: leases need the worker that holds them", NULL);
+                                "HEARTBEAT: leases need the worker that holds them", NULL, NULL);
             return;
         }
         self->owner.beat(self->owner.self, peer->number, control, &self->now);
@@ -163,7 +165,7 @@ static void unexpected(struct weir_dispatch *self, const struct peer *peer, enum
     char text[96];
     snprintf(text, sizeof text, "%s does not belong here: %s", weir_verb_name(verb),
              verb == WEIR_VERB_LOST ? "only a router may say it" : "this is the dispatch port");
-    weir_dispatch_error(self, peer->number, WEIR_CODE_UNEXPECTED, text, NULL);
+    weir_dispatch_error(self, peer->number, WEIR_CODE_UNEXPECTED, text, NULL, NULL);
 }
 
 static void on_frame(struct weir_dispatch *self, struct peer *peer, struct weir_control *control)
@@ -220,11 +222,11 @@ static void on_message(struct weir_dispatch *self, uint64_t number,
     struct weir_error error;
     if (frames->count != 1) {
         weir_dispatch_error(self, number, WEIR_CODE_MALFORMED,
-                            "a message to the dispatch port is one frame", NULL);
+                            "a message to the dispatch port is one frame", NULL, NULL);
         return;
     }
     if (weir_control_decode(&frames->at[0], &control, &error) != 0) {
-        weir_dispatch_error(self, number, WEIR_CODE_MALFORMED, error.text, NULL);
+        weir_dispatch_error(self, number, WEIR_CODE_MALFORMED, error.text, NULL, NULL);
         return;
     }
     struct peer *peer = weir_dispatch_peer(self, number);
@@ -233,7 +235,7 @@ static void on_message(struct weir_dispatch *self, uint64_t number,
     } else if (!peer) {
         self->count.not_ready++;
         weir_dispatch_error(self, number, WEIR_CODE_NOT_READY,
-                            "this connection has no session: say READY first", NULL);
+                            "this connection has no session: say READY first", NULL, NULL);
     } else if (sign(self, peer, &control)) {
         on_frame(self, peer, &control);
     }

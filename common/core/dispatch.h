@@ -107,8 +107,10 @@ void weir_dispatch_forget(struct weir_dispatch *self, const struct weir_lease_re
 /* Send any other frame to a peer. */
 void weir_dispatch_send(struct weir_dispatch *self, uint64_t peer,
                         const struct weir_control *control);
+/* ERROR. `group`: NULL, or the group that it is about; `serial`: NULL, or that of the frame which
+ * it answers. Counted. */
 void weir_dispatch_error(struct weir_dispatch *self, uint64_t peer, const char *code,
-                         const char *text, const char *group);
+                         const char *text, const char *group, const uint64_t *serial);
 
 /* The free credit of all workers for a group, breakers heeded: what a relay may lend upwards. Bytes
  * count where there is room for no message, too. */
@@ -119,8 +121,7 @@ void weir_dispatch_room(const struct weir_dispatch *self, const char *group, uin
 void weir_dispatch_announce(struct weir_dispatch *self, const char *group,
                             const struct weir_now *now);
 /* There is no such group (any more): all credit for it is void, and who gave it is told so. */
-void weir_dispatch_refuse(struct weir_dispatch *self, const char *group,
-                          const struct weir_text *code, const struct weir_text *text);
+void weir_dispatch_refuse(struct weir_dispatch *self, const char *group, const char *text);
 /* Messages that are out, to all peers. */
 uint64_t weir_dispatch_outstanding(const struct weir_dispatch *self);
 /* Every group that a live session has named. Calls `each` for all. */

@@ -141,17 +141,11 @@ static void credit_refuse(struct weir_dispatch *self, struct peer *peer, const c
 {
     struct group *group = weir_dispatch_group(self, name, strlen(name));
     struct service *service = group ? weir_dispatch_service(peer, group) : NULL;
-    struct weir_control error = {.verb = WEIR_VERB_ERROR};
-    WEIR_SET(&error, code, CODE, weir_text_of(WEIR_CODE_GROUP));
-    WEIR_SET(&error, text, TEXT,
-             weir_text_of("no such group here: declare it in the topology, or JOIN it first"));
-    WEIR_SET(&error, group, GROUP, weir_text_of(name));
-    if (WEIR_HAS(control, SERIAL))
-        WEIR_SET(&error, serial, SERIAL, control->serial);
     if (service)
         credit_void(service);
-    self->count.errors++;
-    weir_dispatch_send(self, peer->number, &error);
+    weir_dispatch_error(self, peer->number, WEIR_CODE_GROUP,
+                        "no such group here: declare it in the topology, or JOIN it first", name,
+                        WEIR_HAS(control, SERIAL) ? &control->serial : NULL);
 }
 
 void weir_dispatch_credit(struct weir_dispatch *self, struct peer *peer,
@@ -166,7 +160,7 @@ void weir_dispatch_credit(struct weir_dispatch *self, struct peer *peer,
     struct group *group = weir_dispatch_group_get(self, name, control->group.bytes);
     if (!group) {
         weir_dispatch_error(self, peer->number, WEIR_CODE_LIMIT,
-                            "too many groups are served here already", name);
+                            "too many groups are served here already", name, NULL);
         return;
     }
     struct service *service = weir_dispatch_service_get(self, peer, group);
@@ -229,8 +223,7 @@ void weir_dispatch_announce(struct weir_dispatch *self, const char *name,
     }
 }
 
-void weir_dispatch_refuse(struct weir_dispatch *self, const char *name,
-                          const struct weir_text *code, const struct weir_text *text)
+void weir_dispatch_refuse(struct weir_dispatch *self, const char *name, const char *text)
 {
     struct group *group = weir_dispatch_group(self, name, strlen(name));
     struct service *service;
@@ -241,13 +234,8 @@ void weir_dispatch_refuse(struct weir_dispatch *self, const char *name,
         credit_void(service);
         if (service->peer->state != PEER_LIVE && service->peer->state != PEER_SILENT)
             continue;
-        struct weir_control error = {.verb = WEIR_VERB_ERROR};
-        WEIR_SET(&error, code, CODE, *code);
-        WEIR_SET(&error, text, TEXT, *text);
-        WEIR_SET(&error, group, GROUP, weir_text_of(group->name));
-        if (service->serial)
-            WEIR_SET(&error, serial, SERIAL, service->serial);
-        weir_dispatch_send(self, service->peer->number, &error);
+        weir_dispatch_error(self, service->peer->number, WEIR_CODE_GROUP, text, group->name,
+                            service->serial ? &service->serial : NULL);
     }
 }
 

@@ -114,17 +114,17 @@ static bool ready_valid(struct weir_dispatch *self, uint64_t number,
     bool worker = text_is(&control->role, "worker");
     if (control->version != WEIR_PROTOCOL_VERSION) {
         weir_dispatch_error(self, number, WEIR_CODE_VERSION,
-                            "READY: this node speaks version 1 of the protocol", NULL);
+                            "READY: this node speaks version 1 of the protocol", NULL, NULL);
         return false;
     }
     if (!worker && !text_is(&control->role, "router")) {
         weir_dispatch_error(self, number, WEIR_CODE_MALFORMED,
-                            "READY: role must be \"worker\" or \"router\"", NULL);
+                            "READY: role must be \"worker\" or \"router\"", NULL, NULL);
         return false;
     }
     if (worker && (!WEIR_HAS(control, WORKER) || control->worker == 0)) {
         weir_dispatch_error(self, number, WEIR_CODE_MALFORMED,
-                            "READY: a worker must say its number, `worker`", NULL);
+                            "READY: a worker must say its number, `worker`", NULL, NULL);
         return false;
     }
     return true;
@@ -213,7 +213,7 @@ static struct peer *admit(struct weir_dispatch *self, uint64_t number,
     }
     if (HASH_COUNT(self->peers) >= WEIR_PEERS_MAX) {
         weir_dispatch_error(self, number, WEIR_CODE_LIMIT,
-                            "READY: too many workers and routers are connected here", NULL);
+                            "READY: too many workers and routers are connected here", NULL, NULL);
         return NULL;
     }
     struct peer *old = worker ? weir_dispatch_worker(self, worker) : NULL;

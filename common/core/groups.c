@@ -102,18 +102,6 @@ static void say_joined(struct weir_ventilator *v, uint64_t peer, const struct we
     weir_dispatch_send(v->dispatch, peer, &joined);
 }
 
-static void refuse(struct weir_ventilator *v, uint64_t peer, const char *name, const char *text,
-                   bool has_serial, uint64_t serial)
-{
-    struct weir_control error = {.verb = WEIR_VERB_ERROR};
-    WEIR_SET(&error, code, CODE, weir_text_of(WEIR_CODE_GROUP));
-    WEIR_SET(&error, text, TEXT, weir_text_of(text));
-    WEIR_SET(&error, group, GROUP, weir_text_of(name));
-    if (has_serial)
-        WEIR_SET(&error, serial, SERIAL, serial);
-    weir_dispatch_send(v->dispatch, peer, &error);
-}
-
 /* What JOIN asks for, with the defaults of a group that nobody declared: its backlog is bounded and
  * it ends by itself, because nobody else may know of it. */
 static bool policy_of(const struct weir_control *control, struct weir_group_policy *policy)
@@ -184,7 +172,8 @@ void weir_groups_join(struct weir_ventilator *v, uint64_t peer, const struct wei
                             ? objection(v, group, &policy)
                             : "JOIN names no topics, or a topic pattern that is not valid";
     if (wrong) {
-        refuse(v, peer, name, wrong, WEIR_HAS(control, SERIAL), control->serial);
+        weir_dispatch_error(v->dispatch, peer, WEIR_CODE_GROUP, wrong, name,
+                            WEIR_HAS(control, SERIAL) ? &control->serial : NULL);
         return;
     }
     if (!group) {
@@ -220,7 +209,8 @@ static void joins_end(struct weir_ventilator *v, const struct weir_group *group,
         if (join.number != group->row.number)
             v->joins[kept++] = join;
         else
-            refuse(v, join.peer, group->row.policy.name, text, join.has_serial, join.serial);
+            weir_dispatch_error(v->dispatch, join.peer, WEIR_CODE_GROUP, text,
+                                group->row.policy.name, join.has_serial ? &join.serial : NULL);
     }
     v->join_count = kept;
 }
@@ -228,10 +218,9 @@ static void joins_end(struct weir_ventilator *v, const struct weir_group *group,
 void weir_groups_remove(struct weir_ventilator *v, struct weir_group *group)
 {
     static const char text[] = "the group was removed";
-    const struct weir_text code = weir_text_of(WEIR_CODE_GROUP), said = weir_text_of(text);
     struct weir_lease *lease, *next;
     joins_end(v, group, text);
-    weir_dispatch_refuse(v->dispatch, group->row.policy.name, &code, &said);
+    weir_dispatch_refuse(v->dispatch, group->row.policy.name, text);
     HASH_ITER (hh, v->leases.table, lease, next) {
         if (lease->group != group)
             continue;

@@ -162,7 +162,8 @@ static void on_join(void *arg, uint64_t peer, const struct weir_control *control
     struct relay_group *group = group_get(self, name);
     if (!group) {
         weir_dispatch_error(self->down, peer, WEIR_CODE_LIMIT,
-                            "too many groups are served through this router already", name);
+                            "too many groups are served through this router already", name,
+                            NULL);
         return;
     }
     add_joiner(group, peer, control);
@@ -251,17 +252,14 @@ static void on_group_error(struct relay *self, uint32_t index, struct relay_grou
     for (uint32_t i = 0; i < self->upstream_count; i++)
         if (!group->loans[i].absent)
             return;
-    struct weir_control error = {.verb = WEIR_VERB_ERROR};
-    WEIR_SET(&error, code, CODE, control->code);
-    WEIR_SET(&error, text, TEXT, control->text);
-    WEIR_SET(&error, group, GROUP, weir_text_of(group->name));
-    weir_dispatch_refuse(self->down, group->name, &control->code, &control->text);
+    char *text = weir_strndup(control->text.data, control->text.bytes);
+    weir_dispatch_refuse(self->down, group->name, text);
     for (uint32_t i = 0; i < group->joiner_count; i++) {
-        error.has &= ~(UINT64_C(1) << WEIR_FIELD_SERIAL);
-        if (group->joiners[i].has_serial)
-            WEIR_SET(&error, serial, SERIAL, group->joiners[i].serial);
-        weir_dispatch_send(self->down, group->joiners[i].peer, &error);
+        const struct joiner *joiner = &group->joiners[i];
+        weir_dispatch_error(self->down, joiner->peer, WEIR_CODE_GROUP, text, group->name,
+                            joiner->has_serial ? &joiner->serial : NULL);
     }
+    free(text);
     group->joiner_count = 0;
 }
 

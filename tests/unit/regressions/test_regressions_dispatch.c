@@ -255,13 +255,12 @@ static void test_with_a_group_goes_the_credit_for_it(void **state)
     struct server *server = *state;
     struct weir_control ready = control_ready("worker", WORKER, "kate");
     struct weir_control credit = control_credit(GROUP, 10, 1 << 20);
-    const struct weir_text code = weir_text_of(WEIR_CODE_GROUP), text = weir_text_of("is gone");
     struct weir_offer offer;
     WEIR_SET(&credit, serial, SERIAL, 8);
     say(server, &ready);
     say(server, &credit);
     assert_true(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
-    weir_dispatch_refuse(server->dispatch, GROUP, &code, &text);
+    weir_dispatch_refuse(server->dispatch, GROUP, "is gone");
     const struct sent *sent = script_find(&server->script, PORT, PEER, WEIR_VERB_ERROR);
     assert_non_null(sent);
     assert_text(&sent->control.code, WEIR_CODE_GROUP);
