@@ -20,15 +20,16 @@ struct loading {
 
 typedef int (*take_function)(struct loading *loading, sqlite3_stmt *statement);
 
-static int load(struct loading *loading, const char *text, take_function take)
+/* `rows_max`: what is bound to the text's ?1; 0: it has none. */
+static int load(struct loading *loading, const char *text, int64_t rows_max, take_function take)
 {
     sqlite3_stmt *statement = NULL;
     int step, status = 0;
 
     if (sqlite3_prepare_v2(loading->state->database, text, -1, &statement, NULL) != SQLITE_OK)
         return weir_state_error(loading->state, "read", loading->error);
-    if (sqlite3_bind_parameter_count(statement) > 0)
-        sqlite3_bind_int64(statement, 1, WEIR_PRODUCERS_MAX);
+    if (rows_max > 0)
+        sqlite3_bind_int64(statement, 1, rows_max);
     while (status == 0 && (step = sqlite3_step(statement)) != SQLITE_DONE) {
         if (step == SQLITE_ROW)
             status = take(loading, statement);
@@ -349,11 +350,11 @@ int weir_state_load(struct weir_state *state, struct weir_recovered *recovered,
          "  GROUP BY group_number, state) c GROUP BY c.group_number ORDER BY c.group_number",
          take_counts},
         {"SELECT max (sequence) FROM messages", take_last},
-        {"SELECT * FROM (SELECT id, number, seen_ms, answers FROM producers"
-         " ORDER BY seen_ms DESC LIMIT ?1) ORDER BY id",
-         take_producer},
         {"SELECT sequence, hash, accepted_ms FROM idempotency ORDER BY sequence", take_idem},
     };
+    static const char producers[] =
+        "SELECT * FROM (SELECT id, number, seen_ms, answers FROM producers"
+        " ORDER BY seen_ms DESC LIMIT ?1) ORDER BY id";
     struct loading loading = {.state = state,
                               .recovered = recovered,
                               .error = error,
@@ -361,7 +362,9 @@ int weir_state_load(struct weir_state *state, struct weir_recovered *recovered,
     int status = 0;
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && status == 0; i++)
-        status = load(&loading, parts[i].text, parts[i].take);
+        status = load(&loading, parts[i].text, 0, parts[i].take);
+    if (status == 0)
+        status = load(&loading, producers, WEIR_PRODUCERS_MAX, take_producer);
     memcpy(recovered->uuid, state->uuid, sizeof recovered->uuid);
     recovered->tag = state->tag;
     recovered->absorbed = state->absorbed;
