@@ -1,6 +1,7 @@
 #include <runtime/node.h>
 
 #include <base/alloc.h>
+#include <base/directories.h>
 #include <base/limits.h>
 #include <base/log.h>
 #include <base/random.h>
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 #include <weir.h>
@@ -156,23 +156,11 @@ static bool parse(const char *program, int argc, char **argv, struct options *op
 
 /* ---- The run directory ---------------------------------------------------------------------- */
 
-static int make_directories(const char *path, struct weir_error *error)
+static int make_run_directory(const struct weir_topology *topology, struct weir_error *error)
 {
-    char *partial = weir_strdup(path);
-    int status = 0;
-    for (char *at = partial; status == 0 && *at != '\0';) {
-        at += strspn(at, "/");
-        at += strcspn(at, "/");
-        char end = *at;
-        *at = '\0';
-        if (partial[0] != '\0' && mkdir(partial, 0755) != 0 && errno != EEXIST)
-            status = weir_error_set(
-                error, WEIR_EIO,
-                "cannot make the directory %s: %s; expected a place where this user may make it",
-                partial, strerror(errno));
-        *at = end;
-    }
-    free(partial);
+    char *path = weir_asprintf("%s/", topology->run_dir);
+    int status = weir_make_directories(path, 0755, error);
+    free(path);
     return status;
 }
 
@@ -278,7 +266,7 @@ bool weir_process_start(struct weir_process *self, enum weir_role_kind role, int
     self->admin = weir_node_admin_endpoint(self->topology, self->node, self->instance);
     weir_log_init(self->label, options.verbose ? WEIR_LOG_DEBUG : WEIR_LOG_INFO);
     struct weir_error error;
-    if (make_directories(self->topology->run_dir, &error) != 0) {
+    if (make_run_directory(self->topology, &error) != 0) {
         (void)weir_process_fail(&error);
         *status = EX_CANTCREAT;
         weir_process_end(self);

@@ -1,5 +1,6 @@
 #include <base/alloc.h>
 #include <base/clock.h>
+#include <base/directories.h>
 #include <base/limits.h>
 #include <base/log.h>
 #include <base/rewrite.h>
@@ -27,24 +28,6 @@ static const char holder_tables[] =
 /* Files that were made before there was this table gain it. */
 static const char spools_table[] =
     "CREATE TABLE IF NOT EXISTS spools (tag INTEGER PRIMARY KEY, uuid BLOB NOT NULL)";
-
-int weir_hold_directories(const char *path, struct weir_error *error)
-{
-    char *copy = weir_strdup(path);
-    int status = 0;
-    for (char *slash = strchr(copy + 1, '/'); slash != NULL && status == 0;
-         slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(copy, 0700) != 0 && errno != EEXIST)
-            status = weir_error_set(
-                error, WEIR_EIO,
-                "cannot make the directory %s: %s; expected a place where this user may make it",
-                copy, strerror(errno));
-        *slash = '/';
-    }
-    free(copy);
-    return status;
-}
 
 void weir_bind_text(sqlite3_stmt *statement, int at, const char *text, size_t bytes)
 {
@@ -266,7 +249,7 @@ int weir_hold_db_open(const char *path, bool make, const struct weir_hold_schema
     if (!make && access(path, F_OK) != 0)
         return weir_error_set(error, WEIR_ENOTFOUND, "there is no %s at %s: %s", schema->what, path,
                               strerror(errno));
-    if (make && weir_hold_directories(path, error) != 0)
+    if (make && weir_make_directories(path, 0700, error) != 0)
         return WEIR_EIO;
     struct weir_hold_db *self = weir_zalloc(1, sizeof *self);
     self->path = weir_strdup(path);

@@ -72,7 +72,4 @@ int weir_hold_db_recover(struct weir_hold_db *self, struct weir_producer_row **p
 void weir_bind_text(sqlite3_stmt *statement, int at, const char *text, size_t bytes);
 void weir_bind_blob(sqlite3_stmt *statement, int at, const void *data, size_t bytes);
 
-/* Make the directories that a file is to stand in, mode 0700. */
-int weir_hold_directories(const char *path, struct weir_error *error);
-
 #endif

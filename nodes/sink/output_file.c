@@ -1,4 +1,5 @@
 #include <base/alloc.h>
+#include <base/directories.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -211,7 +212,7 @@ static int open_file(struct weir_output *self, bool known, const struct tail *ta
                      struct weir_error *error)
 {
     struct stat file;
-    int status = weir_hold_directories(self->path, error);
+    int status = weir_make_directories(self->path, 0700, error);
     if (status != 0)
         return status;
     self->fd = open(self->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);

@@ -1,4 +1,5 @@
 #include <base/alloc.h>
+#include <base/directories.h>
 #include <base/limits.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +46,7 @@ struct weir_sink {
 /* Two sinks on one file would each cut off what the other wrote. */
 static int lock(struct weir_sink *self, const char *path, struct weir_error *error)
 {
-    int status = weir_hold_directories(path, error);
+    int status = weir_make_directories(path, 0700, error);
     if (status != 0)
         return status;
     char *lock_path = weir_asprintf("%s.lock", path);
