@@ -10,7 +10,7 @@
 #define WEIR_STORE_STATE_H
 
 #include <contract/store.h>
-#include <sqlite3.h>
+#include <sqlite/database.h>
 
 #define WEIR_STATE_VERSION 2
 #define WEIR_STATE_ANSWER_BYTES 28u /* of one answer in a producer's row */
@@ -46,16 +46,12 @@ enum weir_statement {
     STATEMENT_QUERY_MESSAGE,
     STATEMENT_QUERY_UNCOPIED,
     STATEMENT_QUERY_LIST,
-    STATEMENT_BEGIN,
-    STATEMENT_COMMIT,
     STATEMENT_COUNT,
 };
 
 struct weir_state {
-    sqlite3 *database;
+    struct weir_database database;
     sqlite3_stmt *statements[STATEMENT_COUNT]; /* prepared when first used */
-    char *path;
-    char *wal_path;
     uint8_t uuid[16];
     uint16_t tag;
     uint64_t absorbed; /* of the last committed transaction */
@@ -64,14 +60,11 @@ struct weir_state {
      * takes it down, too, but not below 0. To sum them all up would hold up a start. */
     uint64_t payload_bytes;
     uint64_t payload_bytes_uncommitted;
-    uint64_t wal_bytes;        /* after the last transaction */
     uint64_t wal_bytes_wanted; /* at most, while nobody reads */
-    uint64_t wal_bytes_warn;   /* more is complained about */
-    int64_t warned_ns;         /* when a long WAL was last complained about */
 };
 
 /* Open "state.db" in the directory, or make it, with a new UUID. WEIR_EINVAL: another tag or
- * version. WEIR_EDAMAGED, WEIR_EFULL, WEIR_EIO. */
+ * version. WEIR_EBUSY: another process keeps it locked. WEIR_EDAMAGED, WEIR_EFULL, WEIR_EIO. */
 int weir_state_open(const char *directory, uint16_t tag, uint64_t bytes_max,
                     struct weir_state **self, struct weir_error *error);
 void weir_state_close(struct weir_state **self);
@@ -106,8 +99,6 @@ sqlite3_stmt *weir_state_statement(struct weir_state *state, enum weir_statement
                                    struct weir_error *error);
 /* Run it to its end and reset it. */
 int weir_state_run(struct weir_state *state, sqlite3_stmt *statement, struct weir_error *error);
-/* What SQLite's last error means here. */
-int weir_state_error(struct weir_state *state, const char *what, struct weir_error *error);
 /* The columns of a message's row, in the order that weir_state_row reads; the payload's follow. */
 #define WEIR_STATE_ROW_COLUMNS                                                                     \
     "m.group_number, m.sequence, m.state, m.accepted_ms, m.due_ms, m.attempt, m.death, "           \

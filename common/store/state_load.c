@@ -24,17 +24,17 @@ typedef int (*take_function)(struct loading *loading, sqlite3_stmt *statement);
 static int load(struct loading *loading, const char *text, int64_t rows_max, take_function take)
 {
     sqlite3_stmt *statement = NULL;
-    int step, status = 0;
+    struct weir_database *database = &loading->state->database;
+    int status = weir_database_prepare(database, text, &statement, loading->error);
+    int step;
 
-    if (sqlite3_prepare_v2(loading->state->database, text, -1, &statement, NULL) != SQLITE_OK)
-        return weir_state_error(loading->state, "read", loading->error);
-    if (rows_max > 0)
+    if (status == 0 && rows_max > 0)
         sqlite3_bind_int64(statement, 1, rows_max);
     while (status == 0 && (step = sqlite3_step(statement)) != SQLITE_DONE) {
         if (step == SQLITE_ROW)
             status = take(loading, statement);
         else
-            status = weir_state_error(loading->state, "read", loading->error);
+            status = weir_database_error(database, "recovering", loading->error);
     }
     sqlite3_finalize(statement);
     return status;
@@ -58,7 +58,7 @@ static int damaged(struct loading *loading, const char *what, const char *value)
 {
     return weir_error_set(loading->error, WEIR_EDAMAGED,
                           "%s: %s \"%s\" is none that Weir writes; put back what was there",
-                          loading->state->path, what, value);
+                          loading->state->database.path, what, value);
 }
 
 static const char *text_column(sqlite3_stmt *statement, int column)
@@ -218,7 +218,7 @@ static int take_chunk(struct loading *loading, sqlite3_stmt *statement)
         return weir_error_set(loading->error, WEIR_EDAMAGED,
                               "%s: a chunk of group %d has %d bytes, not %u; put back what was "
                               "there",
-                              loading->state->path, sqlite3_column_int(statement, 0),
+                              loading->state->database.path, sqlite3_column_int(statement, 0),
                               sqlite3_column_bytes(statement, 2), WEIR_CHUNK_BYTES);
     recovered->chunks = grow(recovered->chunks, recovered->chunk_count, sizeof *recovered->chunks);
     chunk = &recovered->chunks[recovered->chunk_count++];

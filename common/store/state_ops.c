@@ -49,9 +49,7 @@ static void bind_text(sqlite3_stmt *statement, int at, const char *text)
 
 static void bind_bytes(sqlite3_stmt *statement, int at, const struct weir_bytes *bytes)
 {
-    /* Without data it would be NULL, not an empty blob. */
-    sqlite3_bind_blob64(statement, at, bytes->size > 0 ? (const void *)bytes->data : "",
-                        bytes->size, SQLITE_STATIC);
+    weir_bind_blob(statement, at, bytes->data, bytes->size);
 }
 
 /* The patterns, each on a line of its own; none holds a line feed. */
@@ -171,7 +169,7 @@ static int run_payloads(struct weir_state *state, sqlite3_stmt *statement, bool 
     while ((step = sqlite3_step(statement)) == SQLITE_ROW)
         bytes += (uint64_t)sqlite3_column_int64(statement, 0);
     if (step != SQLITE_DONE)
-        status = weir_state_error(state, "write to", error);
+        status = weir_database_error(&state->database, "noting what has changed", error);
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
     if (come)
@@ -243,7 +241,7 @@ static int add_payload(struct weir_state *state, enum weir_statement which,
     bind_bytes(add, 4, &row->index_entry);
     bind_bytes(add, 5, &row->body);
     status = run_payloads(state, add, true, error);
-    if (status != 0 || sqlite3_changes(state->database) == 0)
+    if (status != 0 || sqlite3_changes(state->database.handle) == 0)
         return status;
     return run_numbers(state, STATEMENT_ROW_COPIED, 3, (uint64_t[]){row->group, row->sequence, 1},
                        error);
@@ -262,7 +260,7 @@ static int drop_payload(struct weir_state *state, uint32_t group, uint64_t seque
 {
     int status = delete_payload(state, group, sequence, error);
 
-    if (status != 0 || sqlite3_changes(state->database) == 0)
+    if (status != 0 || sqlite3_changes(state->database.handle) == 0)
         return status;
     return run_numbers(state, STATEMENT_ROW_COPIED, 3, (uint64_t[]){group, sequence, 0}, error);
 }
@@ -383,7 +381,8 @@ static int inherit(struct weir_state *state, const struct weir_op *op,
         const int64_t due_ms = sqlite3_column_int64(from, 1);
 
         if (step != SQLITE_ROW) {
-            status = weir_state_error(state, "read", error);
+            status =
+                weir_database_error(&state->database, "reading what waits for its time", error);
         } else if (weir_group_policy_wants(&op->group->policy, sqlite3_column_blob(from, 2),
                                            (uint32_t)sqlite3_column_bytes(from, 2))) {
             status = inherit_one(state, op, (uint64_t)sqlite3_column_int64(from, 0), error);

@@ -114,7 +114,7 @@ int weir_state_query(struct weir_state *state, const struct weir_store_request *
         result->rows[result->row_count++] = row;
     }
     if (step != SQLITE_ROW && step != SQLITE_DONE)
-        status = weir_state_error(state, "read", error);
+        status = weir_database_error(&state->database, "looking messages up", error);
     sqlite3_reset(statement);
     return status;
 }

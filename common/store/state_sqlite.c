@@ -1,22 +1,15 @@
 /* Opening the state, its schema, and the frame that every transaction runs in. */
-#include "io.h"
 #include "state.h"
 
 #include <base/alloc.h>
 #include <base/clock.h>
-#include <base/log.h>
 #include <base/random.h>
-#include <base/rewrite.h>
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define APPLICATION_ID 0x57656972 /* "Weir" */
-#define BUSY_MS 10000             /* somebody writes to it with the sqlite3 shell */
-#define WARN_EVERY_NS (60 * WEIR_NS_PER_S)
 
 static const char schema[] =
     "CREATE TABLE spool (\n"
@@ -192,37 +185,7 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
                                " ORDER BY m.sequence, m.group_number",
     [STATEMENT_QUERY_LIST] = SELECT_WITHOUT_PAYLOAD
     "WHERE m.group_number = ?1 AND m.state = ?2 AND m.sequence > ?3 ORDER BY m.sequence",
-    [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
-    [STATEMENT_COMMIT] = "COMMIT",
 };
-
-/* --- errors and statements ----------------------------------------------------------------- */
-
-int weir_state_error(struct weir_state *state, const char *what, struct weir_error *error)
-{
-    int code = sqlite3_errcode(state->database);
-    int extended = sqlite3_extended_errcode(state->database);
-    int system = sqlite3_system_errno(state->database);
-    const char *text = sqlite3_errmsg(state->database);
-
-    if (code == SQLITE_FULL || (code == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT)) ||
-        extended == SQLITE_IOERR_SHMSIZE)
-        return weir_error_set(error, WEIR_EFULL, "cannot %s %s: %s; free space on this file system",
-                              what, state->path, text);
-    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-        return weir_error_set(
-            error, WEIR_EDAMAGED,
-            "cannot %s %s: %s; rescue what \"sqlite3 %s .recover\" gives, or move "
-            "the spool away and begin a new one",
-            what, state->path, text, state->path);
-    if (code == SQLITE_BUSY)
-        return weir_error_set(error, WEIR_EIO,
-                              "cannot %s %s: another program has kept it locked for %d s; only "
-                              "read it, and in short transactions",
-                              what, state->path, BUSY_MS / 1000);
-    return weir_error_set(error, WEIR_EIO, "cannot %s %s: %s%s%s", what, state->path, text,
-                          system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
-}
 
 sqlite3_stmt *weir_state_statement(struct weir_state *state, enum weir_statement which,
                                    struct weir_error *error)
@@ -230,82 +193,45 @@ sqlite3_stmt *weir_state_statement(struct weir_state *state, enum weir_statement
     sqlite3_stmt **statement = &state->statements[which];
 
     if (*statement == NULL &&
-        sqlite3_prepare_v3(state->database, statement_texts[which], -1, SQLITE_PREPARE_PERSISTENT,
-                           statement, NULL) != SQLITE_OK) {
-        weir_state_error(state, "prepare a statement for", error);
+        weir_database_prepare(&state->database, statement_texts[which], statement, error) != 0)
         return NULL;
-    }
     return *statement;
 }
 
 int weir_state_run(struct weir_state *state, sqlite3_stmt *statement, struct weir_error *error)
 {
-    int status = 0;
-
-    if (sqlite3_step(statement) != SQLITE_DONE)
-        status = weir_state_error(state, "write to", error);
-    sqlite3_reset(statement);
-    sqlite3_clear_bindings(statement);
-    return status;
-}
-
-static int execute(struct weir_state *state, const char *text, struct weir_error *error)
-{
-    if (sqlite3_exec(state->database, text, NULL, NULL, NULL) == SQLITE_OK)
-        return 0;
-    return weir_state_error(state, "set up", error);
-}
-
-static int64_t pragma(struct weir_state *state, const char *text, int *status,
-                      struct weir_error *error)
-{
-    sqlite3_stmt *statement = NULL;
-    int64_t value = 0;
-
-    if (sqlite3_prepare_v2(state->database, text, -1, &statement, NULL) != SQLITE_OK ||
-        sqlite3_step(statement) != SQLITE_ROW)
-        *status = weir_state_error(state, "read", error);
-    else
-        value = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    return value;
-}
-
-static uint64_t file_bytes(const char *path)
-{
-    struct stat file;
-
-    return stat(path, &file) == 0 ? (uint64_t)file.st_size : 0;
+    return weir_database_run(&state->database, statement, "noting what has changed", error);
 }
 
 /* --- opening ------------------------------------------------------------------------------- */
 
-/* How large the WAL grows before its pages are taken into the database. A small spool has a small
- * one. */
+static int execute(struct weir_state *state, const char *text, struct weir_error *error)
+{
+    return weir_database_execute(&state->database, text, "opening", error);
+}
+
+/* A small spool has a small WAL. */
 static int configure(struct weir_state *state, uint64_t bytes_max, struct weir_error *error)
 {
+    struct weir_database *database = &state->database;
     uint64_t pages = WEIR_WAL_PAGES;
-    char *text;
+    char *cache;
     int status;
 
     if (bytes_max > 0 && bytes_max / 16 / 4096 < pages)
         pages = bytes_max / 16 / 4096 < 16 ? 16 : bytes_max / 16 / 4096;
-    /* How pages are given back has to be said before there is any page. */
-    text = weir_asprintf("PRAGMA auto_vacuum = INCREMENTAL;"
-                         "PRAGMA journal_mode = WAL;"
-                         "PRAGMA synchronous = FULL;"
-                         "PRAGMA wal_autocheckpoint = %" PRIu64 ";"
-                         "PRAGMA journal_size_limit = %" PRIu64 ";"
-                         "PRAGMA cache_size = -%d;"
-                         "PRAGMA trusted_schema = OFF;",
-                         pages, pages * 4096, WEIR_STATE_CACHE_KIB);
     state->wal_bytes_wanted = 2 * pages * 4096;
-    state->wal_bytes_warn = WEIR_WAL_BYTES_WARN;
-    if (bytes_max > 0 && bytes_max / 4 < state->wal_bytes_warn)
-        state->wal_bytes_warn = bytes_max / 4;
-    sqlite3_busy_timeout(state->database, BUSY_MS);
-    status = execute(state, text, error);
-    free(text);
+    if (bytes_max > 0 && bytes_max / 4 < database->wal_bytes_warn)
+        database->wal_bytes_warn = bytes_max / 4;
+    /* How pages are given back has to be said before there is any page. */
+    status = execute(state, "PRAGMA auto_vacuum = INCREMENTAL", error);
+    if (status == 0)
+        status = weir_database_use_wal(database, pages, pages * 4096, error);
+    cache =
+        weir_asprintf("PRAGMA cache_size = -%d; PRAGMA trusted_schema = OFF", WEIR_STATE_CACHE_KIB);
+    if (status == 0)
+        status = execute(state, cache, error);
+    free(cache);
     return status;
 }
 
@@ -317,12 +243,12 @@ static int create(struct weir_state *state, struct weir_error *error)
 
     if (status == 0)
         status = execute(state, schema, error);
+    if (status == 0)
+        status = weir_database_prepare(
+            &state->database, "INSERT INTO spool VALUES (1, ?1, ?2, ?3, 0)", &statement, error);
     if (status != 0)
         return status;
     weir_entropy(state->uuid, sizeof state->uuid);
-    if (sqlite3_prepare_v2(state->database, "INSERT INTO spool VALUES (1, ?1, ?2, ?3, 0)", -1,
-                           &statement, NULL) != SQLITE_OK)
-        return weir_state_error(state, "set up", error);
     sqlite3_bind_blob(statement, 1, state->uuid, sizeof state->uuid, SQLITE_STATIC);
     sqlite3_bind_int64(statement, 2, state->tag);
     sqlite3_bind_int64(statement, 3, weir_clock_now().wall_ms);
@@ -357,16 +283,18 @@ static int upgrade(struct weir_state *state, int64_t version, struct weir_error 
 
 static int read_identity(struct weir_state *state, uint16_t tag, struct weir_error *error)
 {
+    const char *path = state->database.path;
     sqlite3_stmt *statement = NULL;
-    int status = 0;
+    int status = weir_database_prepare(
+        &state->database, "SELECT uuid, tag, absorbed_sequence FROM spool", &statement, error);
 
-    if (sqlite3_prepare_v2(state->database, "SELECT uuid, tag, absorbed_sequence FROM spool", -1,
-                           &statement, NULL) != SQLITE_OK ||
-        sqlite3_step(statement) != SQLITE_ROW) {
-        status = weir_state_error(state, "read the identity in", error);
+    if (status != 0)
+        return status;
+    if (sqlite3_step(statement) != SQLITE_ROW) {
+        status = weir_database_error(&state->database, "reading whose it is", error);
     } else if (sqlite3_column_bytes(statement, 0) != sizeof state->uuid) {
-        status = weir_error_set(error, WEIR_EDAMAGED, "%s: the spool's uuid has not 16 bytes",
-                                state->path);
+        status =
+            weir_error_set(error, WEIR_EDAMAGED, "%s: the spool's uuid has not 16 bytes", path);
     } else {
         memcpy(state->uuid, sqlite3_column_blob(statement, 0), sizeof state->uuid);
         state->tag = (uint16_t)sqlite3_column_int64(statement, 1);
@@ -377,83 +305,57 @@ static int read_identity(struct weir_state *state, uint16_t tag, struct weir_err
                                     "%s belongs to the stream with tag %u, this node has tag %u; "
                                     "ids of its messages bear the tag, so give the node its own "
                                     "spool, or its old tag back",
-                                    state->path, state->tag, tag);
+                                    path, state->tag, tag);
     }
     sqlite3_finalize(statement);
     return status;
 }
 
-/* Somebody who reads the database keeps (a part of) the WAL from being taken in. Then it is written
- * anew where it is. */
-static int rewrite_wal(struct weir_state *state, struct weir_error *error)
+/* Whether it is ours, and which version it has: 0 if it is empty. */
+static int read_version(struct weir_state *state, int64_t *version, struct weir_error *error)
 {
-    int status = execute(state, "BEGIN IMMEDIATE", error);
+    struct weir_database *database = &state->database;
+    int64_t application = 0, tables = 0;
+    int status = weir_database_number(database, "PRAGMA user_version", version, error);
 
+    if (status == 0)
+        status = weir_database_number(database, "PRAGMA application_id", &application, error);
+    if (status == 0)
+        status =
+            weir_database_number(database, "SELECT count (*) FROM sqlite_schema", &tables, error);
     if (status != 0)
         return status;
-    weir_log(WEIR_LOG_WARNING,
-             "%s cannot be taken into the database, because another program is reading the state "
-             "in one transaction; end that one",
-             state->wal_path);
-    if (weir_file_rewrite(state->wal_path) != 0)
-        status = weir_io_error(error, errno, "write anew", state->wal_path);
-    sqlite3_exec(state->database, "ROLLBACK", NULL, NULL, NULL);
-    return status;
-}
-
-/* What the last process wrote to the WAL it may not have synced, and a sync that failed may have
- * dropped it from the page cache's dirty pages; yet it is what we read. So it becomes durable
- * before anything is done because of it: the log must not be freed on the word of a transaction
- * that a power cut takes back. */
-static int secure_wal(struct weir_state *state, struct weir_error *error)
-{
-    int code, status = 0;
-
-    sqlite3_busy_timeout(state->database, 0);
-    code = sqlite3_wal_checkpoint_v2(state->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    sqlite3_busy_timeout(state->database, BUSY_MS);
-    if (code == SQLITE_BUSY || code == SQLITE_LOCKED)
-        status = rewrite_wal(state, error);
-    else if (code != SQLITE_OK)
-        status = weir_state_error(state, "take in the WAL of", error);
-    state->wal_bytes = file_bytes(state->wal_path);
-    return status;
-}
-
-static int open_or_create(struct weir_state *state, uint16_t tag, uint64_t bytes_max,
-                          struct weir_error *error)
-{
-    int status = 0;
-    int64_t version, application, tables;
-
-    if (sqlite3_open_v2(state->path, &state->database,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                            SQLITE_OPEN_NOFOLLOW,
-                        NULL) != SQLITE_OK)
-        return weir_state_error(state, "open", error);
-    sqlite3_extended_result_codes(state->database, 0);
-    version = pragma(state, "PRAGMA user_version", &status, error);
-    application = pragma(state, "PRAGMA application_id", &status, error);
-    tables = pragma(state, "SELECT count (*) FROM sqlite_schema", &status, error);
-    if (status != 0)
-        return status;
-    if (tables > 0 && application != APPLICATION_ID)
+    if (tables == 0)
+        *version = 0;
+    else if (application != APPLICATION_ID)
         return weir_error_set(error, WEIR_EINVAL,
                               "%s is a database, but not the state of a spool; give the node a "
                               "directory of its own",
-                              state->path);
-    if (tables > 0 && (version < 1 || version > WEIR_STATE_VERSION))
+                              database->path);
+    else if (*version < 1 || *version > WEIR_STATE_VERSION)
         return weir_error_set(error, WEIR_EINVAL,
                               "%s has format version %" PRId64 ", this program knows 1 to %d; "
                               "use the version of Weir that made it, see docs/format.md",
-                              state->path, version, WEIR_STATE_VERSION);
-    status = configure(state, bytes_max, error);
-    if (status == 0 && tables == 0)
-        status = create(state, error);
-    else if (status == 0)
-        status = upgrade(state, version, error);
+                              database->path, *version, WEIR_STATE_VERSION);
+    return 0;
+}
+
+static int open_or_create(struct weir_state *state, const char *path, uint16_t tag,
+                          uint64_t bytes_max, struct weir_error *error)
+{
+    int64_t version = 0;
+    int status = weir_database_init(&state->database, "state", path,
+                                    SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, error);
+
     if (status == 0)
-        status = secure_wal(state, error);
+        status = read_version(state, &version, error);
+    if (status == 0)
+        status = configure(state, bytes_max, error);
+    if (status == 0)
+        status = version == 0 ? create(state, error) : upgrade(state, version, error);
+    /* The log must not be freed on the word of a transaction that a power cut takes back. */
+    if (status == 0)
+        status = weir_database_secure_wal(&state->database, error);
     if (status == 0)
         status = read_identity(state, tag, error);
     return status;
@@ -463,18 +365,17 @@ int weir_state_open(const char *directory, uint16_t tag, uint64_t bytes_max,
                     struct weir_state **self, struct weir_error *error)
 {
     struct weir_state *state = weir_zalloc(1, sizeof *state);
+    char *path = weir_asprintf("%s/state.db", directory);
     int status;
 
-    state->path = weir_asprintf("%s/state.db", directory);
-    state->wal_path = weir_asprintf("%s/state.db-wal", directory);
     state->tag = tag;
-    status = open_or_create(state, tag, bytes_max, error);
-    if (status != 0) {
+    status = open_or_create(state, path, tag, bytes_max, error);
+    free(path);
+    if (status != 0)
         weir_state_close(&state);
-        return status;
-    }
-    *self = state;
-    return 0;
+    else
+        *self = state;
+    return status;
 }
 
 void weir_state_close(struct weir_state **self)
@@ -486,119 +387,65 @@ void weir_state_close(struct weir_state **self)
     *self = NULL;
     for (int i = 0; i < STATEMENT_COUNT; i++)
         sqlite3_finalize(state->statements[i]);
-    sqlite3_close(state->database);
-    free(state->path);
-    free(state->wal_path);
+    weir_database_fini(&state->database);
     free(state);
 }
 
 uint64_t weir_state_bytes(const struct weir_state *state)
 {
-    return file_bytes(state->path) + file_bytes(state->wal_path);
+    return weir_database_bytes(&state->database);
 }
 
 /* --- transactions -------------------------------------------------------------------------- */
 
-static void roll_back(struct weir_state *state)
+int weir_state_check_wal(struct weir_state *state, struct weir_error *error)
 {
-    /* Some failures have rolled back already. */
-    if (!sqlite3_get_autocommit(state->database))
-        sqlite3_exec(state->database, "ROLLBACK", NULL, NULL, NULL);
-    state->absorbed_uncommitted = state->absorbed;
-    state->payload_bytes_uncommitted = state->payload_bytes;
+    return weir_database_check_wal(&state->database, error);
 }
 
-/* Without waiting for readers. */
-static void empty_wal(struct weir_state *state)
+int weir_state_begin(struct weir_state *state, struct weir_error *error)
 {
-    sqlite3_busy_timeout(state->database, 0);
-    sqlite3_wal_checkpoint_v2(state->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    sqlite3_busy_timeout(state->database, BUSY_MS);
-    state->wal_bytes = file_bytes(state->wal_path);
+    return weir_database_begin(&state->database, error);
+}
+
+int weir_state_commit(struct weir_state *state, struct weir_error *error)
+{
+    int status = weir_database_commit(&state->database, "noting what has changed", error);
+
+    if (status != 0) {
+        weir_state_roll_back(state);
+        return status;
+    }
+    state->absorbed = state->absorbed_uncommitted;
+    state->payload_bytes = state->payload_bytes_uncommitted;
+    /* One large transaction must not leave a file behind that counts as use for ever. */
+    weir_database_shorten_wal(&state->database, state->wal_bytes_wanted);
+    return 0;
+}
+
+void weir_state_roll_back(struct weir_state *state)
+{
+    weir_database_roll_back(&state->database);
+    state->absorbed_uncommitted = state->absorbed;
+    state->payload_bytes_uncommitted = state->payload_bytes;
 }
 
 /* Pages are moved through the WAL, so as many as it is wanted to hold. The file gets shorter when
  * the WAL is taken in. A database of a version that did not ask for it keeps its pages. */
 int weir_state_shrink(struct weir_state *state, struct weir_error *error)
 {
-    int status = 0;
-    const int64_t free_pages = pragma(state, "PRAGMA freelist_count", &status, error);
+    struct weir_database *database = &state->database;
+    int64_t free_pages = 0;
+    int status = weir_database_number(database, "PRAGMA freelist_count", &free_pages, error);
     char *text;
 
     if (status != 0 || free_pages == 0)
         return status;
     text = weir_asprintf("PRAGMA incremental_vacuum (%" PRIu64 ")",
                          state->wal_bytes_wanted / 2 / 4096);
-    status = execute(state, text, error);
+    status = weir_database_execute(database, text, "giving room back", error);
     free(text);
     if (status == 0)
-        empty_wal(state);
+        weir_database_shorten_wal(database, 0);
     return status;
-}
-
-/* SQLite begins its WAL anew only when nobody reads from it, so a reader that stays makes it grow.
- * First that is said, then it is bounded. */
-int weir_state_check_wal(struct weir_state *state, struct weir_error *error)
-{
-    int64_t now_ns;
-
-    if (state->wal_bytes < state->wal_bytes_warn)
-        return 0;
-    now_ns = weir_clock_now().mono_ns;
-    if (state->warned_ns == 0 || now_ns - state->warned_ns > WARN_EVERY_NS) {
-        state->warned_ns = now_ns;
-        weir_log(WEIR_LOG_WARNING,
-                 "%s has grown to %" PRIu64 " bytes because another program has been reading the "
-                 "state in one transaction for long; end that one",
-                 state->wal_path, state->wal_bytes);
-    }
-    if (state->wal_bytes < WEIR_WAL_BYTES_MAX)
-        return 0;
-    /* Look whether the reader is gone. */
-    empty_wal(state);
-    if (state->wal_bytes < WEIR_WAL_BYTES_MAX)
-        return 0;
-    return weir_error_set(error, WEIR_EFULL,
-                          "%s is full: another program has been reading the state in one "
-                          "transaction for too long; end that one",
-                          state->wal_path);
-}
-
-int weir_state_begin(struct weir_state *state, struct weir_error *error)
-{
-    sqlite3_stmt *begin = weir_state_statement(state, STATEMENT_BEGIN, error);
-    int moved = 0;
-
-    /* What is written to a file that has no name any more is gone with this process, and the log
-     * must not be freed on its word. */
-    sqlite3_file_control(state->database, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    if (moved)
-        return weir_error_set(error, WEIR_EDAMAGED,
-                              "%s was removed or replaced while it was written to; put the file "
-                              "back, and what was beside it (state.db-wal), and start again",
-                              state->path);
-    return begin != NULL ? weir_state_run(state, begin, error) : error->code;
-}
-
-int weir_state_commit(struct weir_state *state, struct weir_error *error)
-{
-    sqlite3_stmt *commit = weir_state_statement(state, STATEMENT_COMMIT, error);
-    int status = commit != NULL ? weir_state_run(state, commit, error) : error->code;
-
-    if (status != 0) {
-        roll_back(state);
-        return status;
-    }
-    state->absorbed = state->absorbed_uncommitted;
-    state->payload_bytes = state->payload_bytes_uncommitted;
-    /* One large transaction must not leave a file behind that counts as use for ever. */
-    state->wal_bytes = file_bytes(state->wal_path);
-    if (state->wal_bytes > state->wal_bytes_wanted)
-        empty_wal(state);
-    return 0;
-}
-
-void weir_state_roll_back(struct weir_state *state)
-{
-    roll_back(state);
 }

@@ -15,9 +15,9 @@ struct weir_spool_config {
 };
 
 /* Open or make a spool, recover it, start its threads. The errors: WEIR_ELOCKED (names the holder's
- * pid), WEIR_EIO (names path and cause), WEIR_EFULL, WEIR_EDAMAGED (state or segment headers beyond
- * use; damaged records are kept aside and reported in recovered->damage instead), WEIR_EINVAL
- * (another tag, another format version). */
+ * pid), WEIR_EIO (names path and cause), WEIR_EBUSY (another program keeps the state locked),
+ * WEIR_EFULL, WEIR_EDAMAGED (state or segment headers beyond use; damaged records are kept aside
+ * and reported in recovered->damage instead), WEIR_EINVAL (another tag, another format version). */
 int weir_spool_open(const struct weir_spool_config *config, struct weir_store **store,
                     struct weir_recovered **recovered, struct weir_error *error);
 

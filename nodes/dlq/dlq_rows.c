@@ -82,7 +82,7 @@ int weir_dlq_select(struct weir_dlq_store *self, enum weir_dlq_statement kind,
         weir_id_format(filter->id, id);
     char *sql = filter_sql(kind, filter);
     *statement = NULL;
-    int status = weir_hold_db_prepare(self->db, sql, statement, error);
+    int status = weir_database_prepare(&self->db->file, sql, statement, error);
     free(sql);
     if (status != 0)
         return status;
@@ -98,7 +98,7 @@ int weir_dlq_select(struct weir_dlq_store *self, enum weir_dlq_statement kind,
         bind_named_number(*statement, ":until", filter->until_ms) == SQLITE_OK &&
         bind_named_text(*statement, ":text", filter->text) == SQLITE_OK)
         return 0;
-    status = weir_hold_db_error(self->db, "picking dead letters", error);
+    status = weir_database_error(&self->db->file, "picking dead letters", error);
     sqlite3_finalize(*statement);
     *statement = NULL;
     return status;
@@ -147,7 +147,7 @@ static int read_letter(const struct weir_dlq_store *self, sqlite3_stmt *statemen
         return weir_error_set(error, WEIR_EDAMAGED,
                               "the %s %s has a letter with an id that is none, in row %lld: remove "
                               "that row with the sqlite3 shell",
-                              self->db->what, self->db->path, (long long)letter->row);
+                              self->db->file.what, self->db->file.path, (long long)letter->row);
     memcpy(letter->id_text, id, WEIR_ID_TEXT_BYTES);
     if (sqlite3_column_type(statement, KEY) != SQLITE_NULL) {
         letter->key = column_text(statement, KEY); /* ends with NUL even where it is a BLOB */
@@ -179,7 +179,7 @@ int weir_dlq_store_list(struct weir_dlq_store *self, const struct weir_dlq_filte
             more = each(arg, &letter);
     }
     if (status == 0 && more && step != SQLITE_DONE)
-        status = weir_hold_db_error(self->db, "listing dead letters", error);
+        status = weir_database_error(&self->db->file, "listing dead letters", error);
     sqlite3_finalize(statement);
     return status;
 }
@@ -195,7 +195,7 @@ int weir_dlq_store_count(struct weir_dlq_store *self, const struct weir_dlq_filt
     if (sqlite3_step(statement) == SQLITE_ROW)
         *count = (uint64_t)sqlite3_column_int64(statement, 0);
     else
-        status = weir_hold_db_error(self->db, "counting dead letters", error);
+        status = weir_database_error(&self->db->file, "counting dead letters", error);
     sqlite3_finalize(statement);
     return status;
 }

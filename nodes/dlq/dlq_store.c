@@ -54,8 +54,9 @@ int weir_dlq_store_open(const char *path, bool make, struct weir_dlq_store **sto
     int status = weir_hold_db_open(path, make, &schema, &self->db, NULL, error);
     if (status != 0)
         goto cleanup;
-    sqlite3_create_function_v2(self->db->db, "topic_match", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
-                               NULL, topic_match, NULL, NULL, NULL);
+    sqlite3_create_function_v2(self->db->file.handle, "topic_match", 2,
+                               SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL, topic_match, NULL, NULL,
+                               NULL);
     const struct {
         sqlite3_stmt **statement;
         const char *sql;
@@ -72,7 +73,7 @@ int weir_dlq_store_open(const char *path, bool make, struct weir_dlq_store **sto
          "DELETE FROM removed WHERE row <= (SELECT max (row) FROM removed) - ?"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all && status == 0; i++)
-        status = weir_hold_db_prepare(self->db, all[i].sql, all[i].statement, error);
+        status = weir_database_prepare(&self->db->file, all[i].sql, all[i].statement, error);
 cleanup:
     if (status != 0)
         weir_dlq_store_destroy(&self);
@@ -166,7 +167,7 @@ static int insert_letter(struct weir_dlq_store *self, const struct weir_held_mes
     int step = sqlite3_step(self->was_removed);
     int status = step == SQLITE_ROW || step == SQLITE_DONE
                      ? 0
-                     : weir_hold_db_error(self->db, "looking a dead letter up", error);
+                     : weir_database_error(&self->db->file, "looking a dead letter up", error);
     sqlite3_reset(self->was_removed);
     *duplicate = step == SQLITE_ROW;
     if (status != 0 || *duplicate)
@@ -193,8 +194,8 @@ static int insert_letter(struct weir_dlq_store *self, const struct weir_held_mes
                        view->payload_bytes > 0 ? view->payload - message->body.data : 0);
     sqlite3_bind_int64(insert, 16, (int64_t)view->payload_bytes);
     weir_bind_blob(insert, 17, message->body.data, message->body.size);
-    status = weir_hold_db_run(self->db, insert, "writing a dead letter", error);
-    *duplicate = status == 0 && sqlite3_changes(self->db->db) == 0;
+    status = weir_database_run(&self->db->file, insert, "writing a dead letter", error);
+    *duplicate = status == 0 && sqlite3_changes(self->db->file.handle) == 0;
     free(headers);
     free(history);
     free(newest);
@@ -235,9 +236,9 @@ int weir_dlq_store_hold(struct weir_dlq_store *self, uint16_t tag,
         self->until_trim -= self->until_trim < count ? self->until_trim : count;
     }
     if (status == 0)
-        status = weir_hold_db_commit(self->db, "writing dead letters", error);
+        status = weir_database_commit(&self->db->file, "writing dead letters", error);
     if (status != 0)
-        weir_hold_db_rollback(self->db);
+        weir_database_roll_back(&self->db->file);
     /* Another process that holds the file passes; nothing was written. */
     return status == WEIR_EBUSY ? WEIR_EFULL : status;
 }
@@ -260,14 +261,16 @@ static int remember_removed(struct weir_dlq_store *self, const char *id, const c
 {
     bind_death(self->note_removed, id, group, strlen(group), death);
     sqlite3_bind_int64(self->note_removed, 4, weir_clock_now().wall_ms);
-    return weir_hold_db_run(self->db, self->note_removed, "remembering a removal", error);
+    return weir_database_run(&self->db->file, self->note_removed, "remembering a removal", error);
 }
 
 static int trim_and_commit(struct weir_dlq_store *self, struct weir_error *error)
 {
     sqlite3_bind_int64(self->trim_removed, 1, WEIR_REMOVED_DEATHS_MAX);
-    int status = weir_hold_db_run(self->db, self->trim_removed, "forgetting old removals", error);
-    return status == 0 ? weir_hold_db_commit(self->db, "removing dead letters", error) : status;
+    int status =
+        weir_database_run(&self->db->file, self->trim_removed, "forgetting old removals", error);
+    return status == 0 ? weir_database_commit(&self->db->file, "removing dead letters", error)
+                       : status;
 }
 
 int weir_dlq_store_remove(struct weir_dlq_store *self, const struct weir_id *id, const char *group,
@@ -280,14 +283,14 @@ int weir_dlq_store_remove(struct weir_dlq_store *self, const struct weir_id *id,
     if (status != 0)
         return status;
     bind_death(self->remove, text, group, strlen(group), death);
-    status = weir_hold_db_run(self->db, self->remove, "removing a dead letter", error);
-    bool was_there = status == 0 && sqlite3_changes(self->db->db) > 0;
+    status = weir_database_run(&self->db->file, self->remove, "removing a dead letter", error);
+    bool was_there = status == 0 && sqlite3_changes(self->db->file.handle) > 0;
     if (was_there)
         status = remember_removed(self, text, group, death, error);
     if (status == 0)
         status = trim_and_commit(self, error);
     if (status != 0)
-        weir_hold_db_rollback(self->db);
+        weir_database_roll_back(&self->db->file);
     *removed = was_there && status == 0;
     return status;
 }
@@ -316,12 +319,12 @@ static int purge_page(struct weir_dlq_store *self, const struct weir_dlq_filter 
         *count += 1;
     }
     if (status == 0 && step != SQLITE_DONE)
-        status = weir_hold_db_error(self->db, "purging dead letters", error);
+        status = weir_database_error(&self->db->file, "purging dead letters", error);
     sqlite3_finalize(statement);
     if (status == 0)
         status = trim_and_commit(self, error);
     if (status != 0)
-        weir_hold_db_rollback(self->db);
+        weir_database_roll_back(&self->db->file);
     return status;
 }
 

@@ -1,21 +1,15 @@
 #include <base/alloc.h>
-#include <base/clock.h>
 #include <base/directories.h>
 #include <base/limits.h>
-#include <base/log.h>
-#include <base/rewrite.h>
 #include <errno.h>
 #include <hold/hold_sqlite.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define BUSY_TIMEOUT_MS 10000
-#define WARN_EVERY_NS (60 * WEIR_NS_PER_S)
+#define WAL_BYTES_KEPT (16u << 20)
 #define ANSWER_BYTES 28u /* number, first, time: u64 each; count: u32; little-endian */
 
 static const char holder_tables[] =
@@ -29,116 +23,20 @@ static const char holder_tables[] =
 static const char spools_table[] =
     "CREATE TABLE IF NOT EXISTS spools (tag INTEGER PRIMARY KEY, uuid BLOB NOT NULL)";
 
-void weir_bind_text(sqlite3_stmt *statement, int at, const char *text, size_t bytes)
-{
-    if (text == NULL)
-        sqlite3_bind_null(statement, at);
-    else
-        sqlite3_bind_text64(statement, at, text, bytes, SQLITE_STATIC, SQLITE_UTF8);
-}
-
-void weir_bind_blob(sqlite3_stmt *statement, int at, const void *data, size_t bytes)
-{
-    if (bytes == 0)
-        sqlite3_bind_zeroblob(statement, at, 0);
-    else
-        sqlite3_bind_blob64(statement, at, data, bytes, SQLITE_STATIC);
-}
-
-/* SQLite calls it full only where write(2) found no room for the database or its WAL: not in its
- * shared memory, and not beyond a quota. */
-static int error_code(const struct weir_hold_db *self)
-{
-    int code = sqlite3_errcode(self->db), system = sqlite3_system_errno(self->db);
-    bool full = sqlite3_extended_errcode(self->db) == SQLITE_IOERR_SHMSIZE ||
-                (code == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT));
-    return full ? SQLITE_FULL : code;
-}
-
-int weir_hold_db_error(const struct weir_hold_db *self, const char *doing, struct weir_error *error)
-{
-    const char *text = sqlite3_errmsg(self->db);
-    switch (error_code(self)) {
-    case SQLITE_FULL:
-        return weir_error_set(error, WEIR_EFULL,
-                              "%s: the disk of the %s %s is full: free some space", doing,
-                              self->what, self->path);
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return weir_error_set(error, WEIR_EBUSY,
-                              "%s: another process has kept the %s %s locked for %d s; end its "
-                              "transaction ('fuser %s' names who has the file open) and try again",
-                              doing, self->what, self->path, BUSY_TIMEOUT_MS / 1000, self->path);
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return weir_error_set(error, WEIR_EDAMAGED,
-                              "%s: the %s %s is damaged (%s): keep it aside and restore it from a "
-                              "copy, or begin a new one under another name",
-                              doing, self->what, self->path, text);
-    case SQLITE_READONLY:
-    case SQLITE_CANTOPEN:
-    case SQLITE_PERM:
-        return weir_error_set(error, WEIR_EIO,
-                              "%s: cannot open the %s %s for writing (%s): check who owns it and "
-                              "its directory",
-                              doing, self->what, self->path, text);
-    default:
-        return weir_error_set(error, WEIR_EIO, "%s: the %s %s: %s", doing, self->what, self->path,
-                              text);
-    }
-}
-
-int weir_hold_db_prepare(const struct weir_hold_db *self, const char *sql, sqlite3_stmt **statement,
-                         struct weir_error *error)
-{
-    if (sqlite3_prepare_v3(self->db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL) ==
-        SQLITE_OK)
-        return 0;
-    return weir_hold_db_error(self, "preparing", error);
-}
-
-int weir_hold_db_run(const struct weir_hold_db *self, sqlite3_stmt *statement, const char *doing,
-                     struct weir_error *error)
-{
-    int status =
-        sqlite3_step(statement) == SQLITE_DONE ? 0 : weir_hold_db_error(self, doing, error);
-    sqlite3_reset(statement);
-    return status;
-}
-
-static int run_text(struct weir_hold_db *self, const char *sql, struct weir_error *error)
-{
-    if (sqlite3_exec(self->db, sql, NULL, NULL, NULL) == SQLITE_OK)
-        return 0;
-    return weir_hold_db_error(self, "opening", error);
-}
-
-static int read_number(struct weir_hold_db *self, const char *sql, int64_t *number,
-                       struct weir_error *error)
-{
-    sqlite3_stmt *statement = NULL;
-    int status = weir_hold_db_prepare(self, sql, &statement, error);
-    if (status == 0 && sqlite3_step(statement) == SQLITE_ROW)
-        *number = sqlite3_column_int64(statement, 0);
-    else if (status == 0)
-        status = weir_hold_db_error(self, "opening", error);
-    sqlite3_finalize(statement);
-    return status;
-}
-
 /* Whether it has its tables, and all of them. */
 static int inspect(struct weir_hold_db *self, const struct weir_hold_schema *schema, bool *existed,
                    bool *whole, struct weir_error *error)
 {
+    const struct weir_database *file = &self->file;
     int64_t tables = 0, application = 0, version = 0, spools = 0;
-    int status = read_number(self, "SELECT count(*) FROM sqlite_schema", &tables, error);
+    int status = weir_database_number(file, "SELECT count(*) FROM sqlite_schema", &tables, error);
     if (status == 0)
-        status = read_number(self, "PRAGMA application_id", &application, error);
+        status = weir_database_number(file, "PRAGMA application_id", &application, error);
     if (status == 0)
-        status = read_number(self, "PRAGMA user_version", &version, error);
+        status = weir_database_number(file, "PRAGMA user_version", &version, error);
     if (status == 0)
-        status = read_number(self, "SELECT count(*) FROM sqlite_schema WHERE name = 'spools'",
-                             &spools, error);
+        status = weir_database_number(
+            file, "SELECT count(*) FROM sqlite_schema WHERE name = 'spools'", &spools, error);
     if (status != 0)
         return status;
     *existed = tables > 0;
@@ -146,26 +44,26 @@ static int inspect(struct weir_hold_db *self, const struct weir_hold_schema *sch
     if (tables > 0 && application != schema->application_id)
         return weir_error_set(error, WEIR_EINVAL,
                               "%s is an SQLite file of something else, not a %s: name another file",
-                              self->path, self->what);
+                              file->path, file->what);
     if (tables > 0 && version != schema->version)
         return weir_error_set(error, WEIR_EINVAL,
                               "the %s %s has format %" PRId64 ", this program reads format %" PRId32
                               ": docs/format-holders.md says how to upgrade",
-                              self->what, self->path, version, schema->version);
+                              file->what, file->path, version, schema->version);
     return 0;
 }
 
-/* Nothing is locked where nothing has to be made, so that one can look into the file whoever writes
- * to it. Else in one transaction, so that two processes that open a new file do not both fill it.
- */
+static int run_text(struct weir_hold_db *self, const char *sql, struct weir_error *error)
+{
+    return weir_database_execute(&self->file, sql, "opening", error);
+}
+
+/* In one transaction, so that two processes that open a new file do not both fill it. */
 static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema *schema,
                        bool *existed, struct weir_error *error)
 {
     bool whole;
-    int status = inspect(self, schema, existed, &whole, error);
-    if (status != 0 || whole)
-        return status;
-    status = run_text(self, "BEGIN IMMEDIATE", error);
+    int status = weir_database_begin(&self->file, error);
     if (status == 0)
         status = inspect(self, schema, existed, &whole, error);
     if (status == 0 && !*existed) {
@@ -181,41 +79,21 @@ static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema 
     }
     if (status == 0)
         status = run_text(self, spools_table, error);
-    return status == 0 ? run_text(self, "COMMIT", error) : status;
+    return status == 0 ? weir_database_commit(&self->file, "opening", error) : status;
 }
 
-/* Take the WAL in, without waiting for who reads from it. Returns SQLite's code. */
-static int take_wal_in(struct weir_hold_db *self)
+/* Nothing is locked where nothing has to be made, so that one can look into the file whoever writes
+ * to it. */
+static int find_or_make_tables(struct weir_hold_db *self, const struct weir_hold_schema *schema,
+                               bool *existed, struct weir_error *error)
 {
-    sqlite3_busy_timeout(self->db, 0);
-    int code = sqlite3_wal_checkpoint_v2(self->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    sqlite3_busy_timeout(self->db, BUSY_TIMEOUT_MS);
-    return code;
-}
-
-/* Somebody who reads keeps (a part of) the WAL from being taken in. Then it is written anew where
- * it is. */
-static int rewrite_wal(struct weir_hold_db *self, struct weir_error *error)
-{
-    int status = run_text(self, "BEGIN IMMEDIATE", error);
-    if (status != 0)
-        return status;
-    if (weir_file_rewrite(self->wal_path) != 0)
-        status = weir_error_set(error, WEIR_EIO, "cannot write %s anew: %s", self->wal_path,
-                                strerror(errno));
-    sqlite3_exec(self->db, "ROLLBACK", NULL, NULL, NULL);
+    bool whole;
+    int status = weir_database_use_wal(&self->file, WEIR_WAL_PAGES, WAL_BYTES_KEPT, error);
+    if (status == 0)
+        status = inspect(self, schema, existed, &whole, error);
+    if (status == 0 && !whole)
+        status = make_tables(self, schema, existed, error);
     return status;
-}
-
-/* What the last process wrote to the WAL it may not have synced, and after a sync that failed no
- * later one writes those pages; yet it is what we read, and go on from. So it is taken into the
- * database, and synced there, before anything is answered because of it. */
-static int secure_wal(struct weir_hold_db *self, struct weir_error *error)
-{
-    int code = take_wal_in(self);
-    if (code == SQLITE_BUSY || code == SQLITE_LOCKED)
-        return rewrite_wal(self, error);
-    return code == SQLITE_OK ? 0 : weir_hold_db_error(self, "opening", error);
 }
 
 static int prepare_all(struct weir_hold_db *self, struct weir_error *error)
@@ -224,16 +102,13 @@ static int prepare_all(struct weir_hold_db *self, struct weir_error *error)
         sqlite3_stmt **statement;
         const char *sql;
     } all[] = {
-        {&self->begin, "BEGIN IMMEDIATE"},
-        {&self->commit, "COMMIT"},
-        {&self->rollback, "ROLLBACK"},
         {&self->put_producer, "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)"},
         {&self->trim_producers, "DELETE FROM producers WHERE time_ms < ?"},
         {&self->put_spool, "INSERT OR IGNORE INTO spools VALUES (?, ?)"},
         {&self->put_next, "UPDATE next_sequence SET sequence = max (sequence, ?)"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        int status = weir_hold_db_prepare(self, all[i].sql, all[i].statement, error);
+        int status = weir_database_prepare(&self->file, all[i].sql, all[i].statement, error);
         if (status != 0)
             return status;
     }
@@ -252,25 +127,12 @@ int weir_hold_db_open(const char *path, bool make, const struct weir_hold_schema
     if (make && weir_make_directories(path, 0700, error) != 0)
         return WEIR_EIO;
     struct weir_hold_db *self = weir_zalloc(1, sizeof *self);
-    self->path = weir_strdup(path);
-    self->wal_path = weir_asprintf("%s-wal", path);
-    self->what = schema->what;
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (make ? SQLITE_OPEN_CREATE : 0);
-    int status = sqlite3_open_v2(path, &self->db, flags, NULL) == SQLITE_OK
-                     ? 0
-                     : weir_hold_db_error(self, "opening", error);
-    if (status == 0) {
-        sqlite3_busy_timeout(self->db, BUSY_TIMEOUT_MS);
-        /* The WAL is cut back after a checkpoint, whatever a slow reader made of it. */
-        status = run_text(self,
-                          "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                          "PRAGMA journal_size_limit = 16777216; PRAGMA foreign_keys = OFF",
-                          error);
-    }
+    int status =
+        weir_database_init(&self->file, schema->what, path, make ? SQLITE_OPEN_CREATE : 0, error);
     if (status == 0)
-        status = make_tables(self, schema, &had_tables, error);
+        status = find_or_make_tables(self, schema, &had_tables, error);
     if (status == 0 && make) /* who only looks in answers for nothing */
-        status = secure_wal(self, error);
+        status = weir_database_secure_wal(&self->file, error);
     if (status == 0)
         status = prepare_all(self, error);
     if (status != 0) {
@@ -288,80 +150,19 @@ void weir_hold_db_destroy(struct weir_hold_db **self_pointer)
     struct weir_hold_db *self = *self_pointer;
     if (self == NULL)
         return;
-    sqlite3_finalize(self->begin);
-    sqlite3_finalize(self->commit);
-    sqlite3_finalize(self->rollback);
     sqlite3_finalize(self->put_producer);
     sqlite3_finalize(self->trim_producers);
     sqlite3_finalize(self->put_next);
     sqlite3_finalize(self->put_spool);
-    sqlite3_close_v2(self->db);
-    free(self->path);
-    free(self->wal_path);
+    weir_database_fini(&self->file);
     free(self);
     *self_pointer = NULL;
 }
 
-static uint64_t wal_bytes(const struct weir_hold_db *self)
-{
-    struct stat file;
-    return stat(self->wal_path, &file) == 0 ? (uint64_t)file.st_size : 0;
-}
-
-/* SQLite begins its WAL anew only when nobody reads from it, so a reader that stays makes it grow.
- * First that is said, then it is bounded. */
-static int check_wal(struct weir_hold_db *self, struct weir_error *error)
-{
-    const int64_t now_ns = weir_clock_now().mono_ns;
-    const bool due = self->warned_ns == 0 || now_ns - self->warned_ns > WARN_EVERY_NS;
-    uint64_t bytes = wal_bytes(self);
-    if (bytes < WEIR_WAL_BYTES_WARN || (bytes < WEIR_WAL_BYTES_MAX && !due))
-        return 0;
-    take_wal_in(self); /* the reader may be gone */
-    bytes = wal_bytes(self);
-    if (bytes < WEIR_WAL_BYTES_WARN)
-        return 0;
-    if (due) {
-        self->warned_ns = now_ns;
-        weir_log(WEIR_LOG_WARNING,
-                 "%s has grown to %" PRIu64 " bytes because another program has been reading the "
-                 "%s in one transaction for long; end that one ('fuser %s' names who has it open)",
-                 self->wal_path, bytes, self->what, self->path);
-    }
-    if (bytes < WEIR_WAL_BYTES_MAX)
-        return 0;
-    return weir_error_set(error, WEIR_EFULL,
-                          "%s is full: another program has been reading the %s in one transaction "
-                          "for too long; end that one",
-                          self->wal_path, self->what);
-}
-
 int weir_hold_db_begin(struct weir_hold_db *self, struct weir_error *error)
 {
-    /* What is written to a file that has no name any more is gone with this process. */
-    int moved = 0;
-    sqlite3_file_control(self->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    if (moved)
-        return weir_error_set(error, WEIR_EDAMAGED,
-                              "the %s %s was removed or replaced while it was written to: put the "
-                              "file back, and what was beside it (-wal), and start again",
-                              self->what, self->path);
-    int status = check_wal(self, error);
-    return status == 0 ? weir_hold_db_run(self, self->begin, "beginning a transaction", error)
-                       : status;
-}
-
-int weir_hold_db_commit(struct weir_hold_db *self, const char *doing, struct weir_error *error)
-{
-    return weir_hold_db_run(self, self->commit, doing, error);
-}
-
-void weir_hold_db_rollback(struct weir_hold_db *self)
-{
-    if (sqlite3_get_autocommit(self->db))
-        return; /* some failures roll back by themselves */
-    sqlite3_step(self->rollback);
-    sqlite3_reset(self->rollback);
+    int status = weir_database_check_wal(&self->file, error);
+    return status == 0 ? weir_database_begin(&self->file, error) : status;
 }
 
 static void put_le(uint8_t *at, uint64_t value, uint32_t bytes)
@@ -394,11 +195,11 @@ int weir_hold_db_note(struct weir_hold_db *self, const struct weir_store_request
     sqlite3_bind_int64(self->put_producer, 2, (int64_t)row->number);
     sqlite3_bind_int64(self->put_producer, 3, row->time_ms);
     weir_bind_blob(self->put_producer, 4, answers, (size_t)row->answer_count * ANSWER_BYTES);
-    int status = weir_hold_db_run(self, self->put_producer, "noting a producer", error);
+    int status = weir_database_run(&self->file, self->put_producer, "noting a producer", error);
     if (status != 0)
         return status;
     sqlite3_bind_int64(self->put_next, 1, (int64_t)(request->record.first + request->record.count));
-    return weir_hold_db_run(self, self->put_next, "noting the next sequence", error);
+    return weir_database_run(&self->file, self->put_next, "noting the next sequence", error);
 }
 
 int weir_hold_db_spool(struct weir_hold_db *self, uint16_t tag, const uint8_t uuid[16],
@@ -406,7 +207,7 @@ int weir_hold_db_spool(struct weir_hold_db *self, uint16_t tag, const uint8_t uu
 {
     sqlite3_bind_int(self->put_spool, 1, tag);
     weir_bind_blob(self->put_spool, 2, uuid, 16);
-    return weir_hold_db_run(self, self->put_spool, "noting a spool", error);
+    return weir_database_run(&self->file, self->put_spool, "noting a spool", error);
 }
 
 int weir_hold_db_spools(struct weir_hold_db *self, struct weir_spool_row **spools, uint32_t *count,
@@ -416,8 +217,8 @@ int weir_hold_db_spools(struct weir_hold_db *self, struct weir_spool_row **spool
     int step = SQLITE_DONE;
     *spools = NULL;
     *count = 0;
-    int status = weir_hold_db_prepare(self, "SELECT tag, uuid FROM spools WHERE length (uuid) = 16",
-                                      &statement, error);
+    int status = weir_database_prepare(
+        &self->file, "SELECT tag, uuid FROM spools WHERE length (uuid) = 16", &statement, error);
     while (status == 0 && (step = sqlite3_step(statement)) == SQLITE_ROW) {
         *spools = weir_realloc(*spools, *count + 1, sizeof **spools);
         struct weir_spool_row *row = &(*spools)[(*count)++];
@@ -425,7 +226,7 @@ int weir_hold_db_spools(struct weir_hold_db *self, struct weir_spool_row **spool
         memcpy(row->uuid, sqlite3_column_blob(statement, 1), sizeof row->uuid);
     }
     if (status == 0 && step != SQLITE_DONE)
-        status = weir_hold_db_error(self, "reading the spools", error);
+        status = weir_database_error(&self->file, "reading the spools", error);
     sqlite3_finalize(statement);
     return status;
 }
@@ -433,7 +234,8 @@ int weir_hold_db_spools(struct weir_hold_db *self, struct weir_spool_row **spool
 int weir_hold_db_trim(struct weir_hold_db *self, int64_t before_ms, struct weir_error *error)
 {
     sqlite3_bind_int64(self->trim_producers, 1, before_ms);
-    return weir_hold_db_run(self, self->trim_producers, "forgetting silent producers", error);
+    return weir_database_run(&self->file, self->trim_producers, "forgetting silent producers",
+                             error);
 }
 
 static int read_producer(sqlite3_stmt *statement, struct weir_producer_row *row)
@@ -470,13 +272,13 @@ int weir_hold_db_recover(struct weir_hold_db *self, struct weir_producer_row **p
     int step = SQLITE_DONE;
     *producers = NULL;
     *producer_count = 0;
-    int status =
-        read_number(self, "SELECT sequence FROM next_sequence WHERE one = 1", &next, error);
+    int status = weir_database_number(
+        &self->file, "SELECT sequence FROM next_sequence WHERE one = 1", &next, error);
     if (status == 0)
-        status = weir_hold_db_prepare(self,
-                                      "SELECT id, number, time_ms, answers FROM producers"
-                                      " ORDER BY time_ms DESC LIMIT ?",
-                                      &statement, error);
+        status = weir_database_prepare(&self->file,
+                                       "SELECT id, number, time_ms, answers FROM producers"
+                                       " ORDER BY time_ms DESC LIMIT ?",
+                                       &statement, error);
     if (status != 0)
         goto cleanup;
     sqlite3_bind_int64(statement, 1, WEIR_PRODUCERS_MAX);
@@ -489,13 +291,13 @@ int weir_hold_db_recover(struct weir_hold_db *self, struct weir_producer_row **p
         status = read_producer(statement, &rows[count]);
         if (status != 0) {
             weir_error_set(error, status, "the %s %s has a producer's row that makes no sense",
-                           self->what, self->path);
+                           self->file.what, self->file.path);
             goto cleanup;
         }
         count++;
     }
     if (step != SQLITE_DONE)
-        status = weir_hold_db_error(self, "reading the producers", error);
+        status = weir_database_error(&self->file, "reading the producers", error);
 cleanup:
     sqlite3_finalize(statement);
     if (status != 0) {

@@ -6,14 +6,10 @@
 
 #include <base/error.h>
 #include <contract/store.h>
-#include <sqlite3.h>
+#include <sqlite/database.h>
 
 struct weir_hold_db {
-    sqlite3 *db;
-    char *path, *wal_path;
-    int64_t warned_ns; /* when a long WAL was last complained about */
-    const char *what;  /* "ledger", "dead-letter store": for messages to a person */
-    sqlite3_stmt *begin, *commit, *rollback;
+    struct weir_database file;
     sqlite3_stmt *put_producer, *trim_producers, *put_next, *put_spool;
 };
 
@@ -32,22 +28,9 @@ int weir_hold_db_open(const char *path, bool make, const struct weir_hold_schema
                       struct weir_hold_db **db, bool *existed, struct weir_error *error);
 void weir_hold_db_destroy(struct weir_hold_db **self);
 
-/* The error of the last call: WEIR_EFULL, WEIR_EBUSY, WEIR_EDAMAGED or WEIR_EIO; the text says what
- * was being done (`doing`: "writing results"), to which file, and what SQLite says. */
-int weir_hold_db_error(const struct weir_hold_db *self, const char *doing,
-                       struct weir_error *error);
-/* Prepare a statement that lives as long as the file. */
-int weir_hold_db_prepare(const struct weir_hold_db *self, const char *sql, sqlite3_stmt **statement,
-                         struct weir_error *error);
-/* Run a statement that gives no rows, and make it ready for the next time. */
-int weir_hold_db_run(const struct weir_hold_db *self, sqlite3_stmt *statement, const char *doing,
-                     struct weir_error *error);
-/* A write transaction: begin waits for another process's to end; WEIR_EDAMAGED: the file is not
- * where it was; WEIR_EFULL: somebody's reading has kept the WAL from being taken in for too long.
- * Rolling back never fails. */
+/* Begin a write transaction, as weir_database_begin does. WEIR_EFULL, too: somebody's reading has
+ * kept the WAL from being taken in for too long. */
 int weir_hold_db_begin(struct weir_hold_db *self, struct weir_error *error);
-int weir_hold_db_commit(struct weir_hold_db *self, const char *doing, struct weir_error *error);
-void weir_hold_db_rollback(struct weir_hold_db *self);
 
 /* Within a transaction: the producer's row of this HOLD, and the next free sequence. */
 int weir_hold_db_note(struct weir_hold_db *self, const struct weir_store_request *request,
@@ -66,10 +49,5 @@ int weir_hold_db_trim(struct weir_hold_db *self, int64_t before_ms, struct weir_
 int weir_hold_db_recover(struct weir_hold_db *self, struct weir_producer_row **producers,
                          uint32_t *producer_count, uint64_t *next_sequence,
                          struct weir_error *error);
-
-/* Binding and reading the kinds that occur. Text and bytes must live until the statement has run.
- * Sequences are u64 kept as the i64 of the same bits. */
-void weir_bind_text(sqlite3_stmt *statement, int at, const char *text, size_t bytes);
-void weir_bind_blob(sqlite3_stmt *statement, int at, const void *data, size_t bytes);
 
 #endif

@@ -17,7 +17,7 @@ int weir_ledger_init(struct weir_ledger *self, struct weir_hold_db *db, struct w
                       " first = ?"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        int status = weir_hold_db_prepare(db, all[i].sql, all[i].statement, error);
+        int status = weir_database_prepare(&db->file, all[i].sql, all[i].statement, error);
         if (status != 0)
             return status;
     }
@@ -52,7 +52,7 @@ static int find(struct weir_ledger *self, sqlite3_stmt *statement, int64_t seque
         range->first = sqlite3_column_int64(statement, 0);
         range->last = sqlite3_column_int64(statement, 1);
     } else if (step != SQLITE_DONE) {
-        status = weir_hold_db_error(self->db, "looking up what was written", error);
+        status = weir_database_error(&self->db->file, "looking up what was written", error);
     }
     sqlite3_reset(statement);
     return status;
@@ -65,7 +65,7 @@ static int store(struct weir_ledger *self, struct weir_error *error)
     bind(self, self->put, self->range.first);
     sqlite3_bind_int64(self->put, 5, self->range.last);
     self->changed = false;
-    return weir_hold_db_run(self->db, self->put, "noting what was written", error);
+    return weir_database_run(&self->db->file, self->put, "noting what was written", error);
 }
 
 static bool touches(int64_t last, int64_t first)
@@ -77,7 +77,7 @@ static bool touches(int64_t last, int64_t first)
 static int merge_next(struct weir_ledger *self, struct weir_error *error)
 {
     bind(self, self->drop, self->next.first);
-    int status = weir_hold_db_run(self->db, self->drop, "noting what was written", error);
+    int status = weir_database_run(&self->db->file, self->drop, "noting what was written", error);
     if (status != 0)
         return status;
     self->range.last = self->next.last;

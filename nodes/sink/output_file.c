@@ -60,13 +60,14 @@ static int check_still_there(const struct weir_output *self, struct weir_error *
         return weir_error_set(error, WEIR_EDAMAGED,
                               "%s was removed while results are written to it: put it back, or "
                               "move its ledger %s away, too, to begin anew",
-                              self->path, self->db->path);
+                              self->path, self->db->file.path);
     if ((uint64_t)file.st_size < self->length)
         return weir_error_set(error, WEIR_EDAMAGED,
                               "%s was cut off while results are written to it: it has %" PRIu64
                               " bytes of %" PRIu64 ": put the file back, or move it and its ledger "
                               "%s away to begin anew",
-                              self->path, (uint64_t)file.st_size, self->length, self->db->path);
+                              self->path, (uint64_t)file.st_size, self->length,
+                              self->db->file.path);
     return 0;
 }
 
@@ -116,7 +117,7 @@ int weir_output_commit_lines(struct weir_output *self, const char *lines, size_t
     sqlite3_bind_int64(self->put, 1, (int64_t)(self->length + self->pending_bytes));
     weir_bind_blob(self->put, 2, tail.bytes, tail.count);
     weir_bind_blob(self->put, 3, lines, bytes);
-    return weir_hold_db_run(self->db, self->put, "committing results", error);
+    return weir_database_run(&self->db->file, self->put, "committing results", error);
 }
 
 void weir_output_committed(struct weir_output *self, char **lines, size_t bytes)
@@ -136,17 +137,17 @@ void weir_output_committed(struct weir_output *self, char **lines, size_t bytes)
 static int read_ledger(struct weir_output *self, struct tail *tail, struct weir_error *error)
 {
     sqlite3_stmt *statement = NULL;
-    int status =
-        weir_hold_db_prepare(self->db, "SELECT length, tail, lines FROM output", &statement, error);
+    int status = weir_database_prepare(&self->db->file, "SELECT length, tail, lines FROM output",
+                                       &statement, error);
     int step = status == 0 ? sqlite3_step(statement) : SQLITE_ERROR;
     if (status == 0 && step == SQLITE_DONE)
         status =
             weir_error_set(error, WEIR_EDAMAGED,
                            "the ledger %s does not say how far %s was written: restore it from "
                            "a copy",
-                           self->db->path, name_of(self));
+                           self->db->file.path, name_of(self));
     else if (status == 0 && step != SQLITE_ROW)
-        status = weir_hold_db_error(self->db, "reading how far was written", error);
+        status = weir_database_error(&self->db->file, "reading how far was written", error);
     if (status == 0) {
         size_t tail_bytes = (size_t)sqlite3_column_bytes(statement, 1);
         self->length = (uint64_t)sqlite3_column_int64(statement, 0);
@@ -171,12 +172,12 @@ static int check_file(const struct weir_output *self, bool known, const struct t
         return weir_error_set(error, WEIR_EINVAL,
                               "%s has content already, and the ledger %s knows nothing of it: move "
                               "the file away, or put its ledger back",
-                              self->path, self->db->path);
+                              self->path, self->db->file.path);
     if (size < self->length)
         return weir_error_set(error, WEIR_EDAMAGED,
                               "%s has %" PRIu64 " bytes, but %" PRIu64 " were written, says the "
                               "ledger %s: put the file back, or move both away to begin anew",
-                              self->path, size, self->length, self->db->path);
+                              self->path, size, self->length, self->db->file.path);
     if (tail->count > self->length ||
         pread(self->fd, found, tail->count, (off_t)(self->length - tail->count)) !=
             (ssize_t)tail->count ||
@@ -185,7 +186,7 @@ static int check_file(const struct weir_output *self, bool known, const struct t
                               "%s is not the file that was written: it differs before byte %" PRIu64
                               " from what the ledger %s says: put the file back, or move both away "
                               "to begin anew",
-                              self->path, self->length, self->db->path);
+                              self->path, self->length, self->db->file.path);
     return 0;
 }
 
@@ -239,8 +240,8 @@ int weir_output_open(struct weir_output *self, struct weir_hold_db *db, bool kno
     *self = (struct weir_output){.db = db, .fd = -1};
     if (path != NULL)
         self->path = weir_strdup(path);
-    int status = weir_hold_db_prepare(db, "UPDATE output SET length = ?, tail = ?, lines = ?",
-                                      &self->put, error);
+    int status = weir_database_prepare(
+        &db->file, "UPDATE output SET length = ?, tail = ?, lines = ?", &self->put, error);
     if (status == 0)
         status = read_ledger(self, &tail, error);
     if (status != 0)
@@ -258,7 +259,7 @@ void weir_output_close(struct weir_output *self)
     if (self->open && weir_output_settle(self, NULL) == 0 && self->path == NULL &&
         weir_hold_db_begin(self->db, NULL) == 0) {
         weir_output_commit_lines(self, NULL, 0, NULL);
-        weir_hold_db_commit(self->db, "closing", NULL);
+        weir_database_commit(&self->db->file, "closing", NULL);
     }
     sqlite3_finalize(self->put);
     if (self->path != NULL && self->fd >= 0)

@@ -36,7 +36,7 @@ int weir_results_insert(struct weir_hold_db *db, sqlite3_stmt *insert,
     bind_value(insert, 7, view->payload, view->payload_bytes);
     weir_bind_text(insert, 8, headers, strlen(headers));
     sqlite3_bind_int64(insert, 9, time_ms);
-    int status = weir_hold_db_run(db, insert, "writing a result", error);
+    int status = weir_database_run(&db->file, insert, "writing a result", error);
     free(headers);
     return status;
 }

@@ -80,7 +80,7 @@ int weir_sink_open(const struct weir_sink_config *config, struct weir_sink **sin
     if (status == 0)
         status = weir_ledger_init(&self->ledger, self->db, error);
     if (status == 0 && rows)
-        status = weir_hold_db_prepare(self->db, WEIR_RESULTS_INSERT, &self->insert, error);
+        status = weir_database_prepare(&self->db->file, WEIR_RESULTS_INSERT, &self->insert, error);
     else if (status == 0)
         status = weir_output_open(&self->output, self->db, known, config->path, config->stdout_fd,
                                   error);
@@ -170,7 +170,7 @@ static int write_all(struct weir_sink *self, const struct weir_store_request *re
         status =
             weir_output_commit_lines(&self->output, self->lines.data, self->lines.bytes, error);
     if (status == 0)
-        status = weir_hold_db_commit(self->db, "writing results", error);
+        status = weir_database_commit(&self->db->file, "writing results", error);
     return status;
 }
 
@@ -185,7 +185,7 @@ int weir_sink_hold(struct weir_sink *self, const struct weir_store_request *requ
         return status == WEIR_EBUSY ? WEIR_EFULL : status;
     status = write_all(self, requests, count, duplicates, error);
     if (status != 0) {
-        weir_hold_db_rollback(self->db);
+        weir_database_roll_back(&self->db->file);
     } else if (self->lines.bytes > 0) {
         weir_output_committed(&self->output, &self->lines.data, self->lines.bytes);
         self->lines = (struct weir_lines){0};

@@ -350,7 +350,7 @@ static void test_locked_is_like_full(void **state)
     struct weir_store_request request = fixture_hold(100, 1, 1, "dead", &view, 1);
     sqlite3 *other;
     uint32_t duplicates;
-    sqlite3_busy_timeout(world->store->db->db, 0);
+    sqlite3_busy_timeout(world->store->db->file.handle, 0);
     assert_int_equal(sqlite3_open(world->path, &other), SQLITE_OK);
     assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(weir_dlq_store_hold(world->store, 4, &request, 1, &duplicates, &world->error),

@@ -303,7 +303,7 @@ static void a_reader_of_a_small_spool_is_complained_about(void **state)
     assert_int_equal(truncate(path, 1 << 20), 0); /* as if it had grown */
     assert_int_equal(weir_state_open(fixture->directory, 7, 4 << 20, &opened, &error), 0);
     assert_int_equal(weir_state_check_wal(opened, &error), 0);
-    assert_true(opened->warned_ns != 0);
+    assert_true(opened->database.warned_ns != 0);
     weir_state_close(&opened);
     assert_int_equal(sqlite3_close(reader), SQLITE_OK);
     free(path);
