@@ -82,15 +82,15 @@ static int make_tables(struct weir_hold_db *self, const struct weir_hold_schema 
     return status == 0 ? weir_database_commit(&self->file, "opening", error) : status;
 }
 
-/* Nothing is locked where nothing has to be made, so that one can look into the file whoever writes
- * to it. */
+/* A file of something else is left as it is; and nothing is locked where nothing has to be made, so
+ * that one can look into the file whoever writes to it. */
 static int find_or_make_tables(struct weir_hold_db *self, const struct weir_hold_schema *schema,
                                bool *existed, struct weir_error *error)
 {
     bool whole;
-    int status = weir_database_use_wal(&self->file, WEIR_WAL_PAGES, WAL_BYTES_KEPT, error);
+    int status = inspect(self, schema, existed, &whole, error);
     if (status == 0)
-        status = inspect(self, schema, existed, &whole, error);
+        status = weir_database_use_wal(&self->file, WEIR_WAL_PAGES, WAL_BYTES_KEPT, error);
     if (status == 0 && !whole)
         status = make_tables(self, schema, existed, error);
     return status;

@@ -289,6 +289,34 @@ static void a_reader_that_stays_does_not_fill_the_disk(void **state)
     fixture_directory_destroy(&directory);
 }
 
+/* 8: a database of something else, named as a sink's by mistake, was refused; but it had been
+ * switched to a WAL by then, which stays, and which its owner may not expect. */
+static void what_is_refused_is_left_as_it_is(void **state)
+{
+    char *directory = fixture_directory_new(), *path = fixture_path(directory, "theirs.db");
+    const struct weir_sink_config config = {
+        .kind = WEIR_SINK_SQLITE, .path = path, .stdout_fd = -1, .tag = 4};
+    struct weir_error error = {0};
+    struct weir_sink *sink;
+    sqlite3_stmt *mode;
+    sqlite3 *theirs;
+
+    (void)state;
+    assert_int_equal(sqlite3_open(path, &theirs), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(theirs, "CREATE TABLE mine (a)", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(theirs), SQLITE_OK);
+    assert_int_equal(weir_sink_open(&config, &sink, &error), WEIR_EINVAL);
+    assert_non_null(strstr(error.text, "SQLite file of something else"));
+    assert_int_equal(sqlite3_open(path, &theirs), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(theirs, "PRAGMA journal_mode", -1, &mode, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(mode), SQLITE_ROW);
+    assert_string_equal((const char *)sqlite3_column_text(mode, 0), "delete");
+    sqlite3_finalize(mode);
+    assert_int_equal(sqlite3_close(theirs), SQLITE_OK);
+    free(path);
+    fixture_directory_destroy(&directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +327,7 @@ int main(void)
         cmocka_unit_test(a_result_that_cannot_be_looked_up_is_not_written),
         cmocka_unit_test(a_database_that_was_removed_takes_nothing_more),
         cmocka_unit_test(a_reader_that_stays_does_not_fill_the_disk),
+        cmocka_unit_test(what_is_refused_is_left_as_it_is),
     };
 
     sqlite_memory_use();
