@@ -96,6 +96,7 @@
 #define WEIR_MEMORY_SEGMENT_BYTES (16u << 10) /* of the store in memory */
 #define WEIR_MEMORY_RECORD_BYTES 64u          /* what a record takes there beside its frames */
 #define WEIR_INTAKE_BYTES_MAX (64u << 20)     /* batches on their way to the disk */
+#define WEIR_UNSYNCED_MESSAGES_MAX 131072u    /* fsync: interval, never: readable before a sync */
 #define WEIR_PRODUCER_WINDOW_MAX 16u          /* PUTs of one producer without an answer */
 #define WEIR_PRODUCER_WINDOW 8u               /* the same, as our own producers do it */
 #define WEIR_ACKS_KEPT_MAX 16384u             /* sent and not known to have arrived, an upstream */

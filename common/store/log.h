@@ -86,7 +86,8 @@ struct weir_log {
     /* The log writer's own. */
     struct weir_segment *active; /* its file stays open */
     uint64_t write_end;          /* in the active segment */
-    uint64_t next_sequence;      /* no append may be below it */
+    uint64_t next_sequence;      /* above the last record: no append may be below it … */
+    uint64_t state_next;         /* … nor below what the state asks for */
     uint64_t certified;          /* the last sequence known to be synced */
     uint64_t marked;             /* the highest certified mark that a file bears */
     uint64_t next_place;         /* from this offset on the active segment gets its next place */
@@ -181,9 +182,10 @@ struct weir_append {
 };
 
 /* Write the records, in order, and with `sync` make them durable; without, weir_log_sync does so
- * later. Nobody reads them before weir_log_show. Every append gets its status; once one is
- * WEIR_EFULL, those behind it are as well. Returns 0, or the error after which the log cannot be
- * written any more, now and ever after. */
+ * later, unless they lie more than WEIR_UNSYNCED_MESSAGES_MAX above what is durable: whatever can
+ * be read lies within that, or is durable. Nobody reads them before weir_log_show. Every append
+ * gets its status; once one is WEIR_EFULL, those behind it are as well. Returns 0, or the error
+ * after which the log cannot be written any more, now and ever after. */
 int weir_log_append(struct weir_log *log, struct weir_append *appends, uint32_t count, bool sync);
 /* All that was appended well may be read from now on. */
 void weir_log_show(struct weir_log *log);

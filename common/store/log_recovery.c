@@ -331,8 +331,7 @@ int weir_log_open(const struct weir_log_config *config, uint64_t absorbed, uint6
         status = take_segments(&recovery);
     if (status == 0) {
         report_lost_end(&recovery);
-        if (log->next_sequence < next_sequence)
-            log->next_sequence = next_sequence;
+        log->state_next = next_sequence;
         log->readable = log->segment_count > 0 ? log->next_sequence - 1 : 0;
         log->bytes_max = config->bytes_max; /* not before: recovery may go over it */
         *oldest = oldest_sequence(log);

@@ -370,12 +370,13 @@ static int check(const struct weir_log *log, const struct weir_record *record,
                  struct weir_error *error)
 {
     uint64_t frames = (uint64_t)record->header.size + record->index.size + record->body.size;
+    uint64_t least = log->next_sequence > log->state_next ? log->next_sequence : log->state_next;
 
-    if (record->first < log->next_sequence || record->first > (uint64_t)INT64_MAX - record->count)
+    if (record->first < least || record->first > (uint64_t)INT64_MAX - record->count)
         return weir_error_set(error, WEIR_EINVAL,
                               "append of sequence %" PRIu64 ": the log goes on at %" PRIu64
                               "; sequences must ascend",
-                              record->first, log->next_sequence);
+                              record->first, least);
     if (record->count == 0 || record->count > WEIR_BATCH_MESSAGES_MAX ||
         record->skip_count > record->count || frames > WEIR_BATCH_BYTES_MAX)
         return weir_error_set(error, WEIR_EINVAL,
@@ -425,6 +426,14 @@ static uint64_t kept_up_to(const struct weir_log *log)
     return log->failed != 0 ? log->certified : log->next_sequence - 1;
 }
 
+/* What a power cut takes may have left results at a sink, which knows them by their sequences: none
+ * of these may be given again. A start passes over as many as could have been read and not been
+ * synced, so there is a bound to them, and it holds behind what a start has passed over, too. */
+static bool too_much_unsynced(const struct weir_log *log)
+{
+    return log->next_sequence > log->certified + 1 + WEIR_UNSYNCED_MESSAGES_MAX;
+}
+
 int weir_log_append(struct weir_log *log, struct weir_append *appends, uint32_t count, bool sync)
 {
     struct weir_error error = log->failure;
@@ -444,7 +453,7 @@ int weir_log_append(struct weir_log *log, struct weir_append *appends, uint32_t 
             status = flushed;
             error = flush_error;
         }
-        if (log->failed == 0 && sync)
+        if (log->failed == 0 && (sync || too_much_unsynced(log)))
             weir_log_sync(log);
         if (log->failed == 0 && log->active != NULL)
             settle(log);

@@ -204,10 +204,17 @@ static int open_state(struct weir_spool *spool, const struct weir_spool_config *
     return status == 0 ? weir_state_load(spool->state, recovered, error) : status;
 }
 
-/* Of what was not synced there may be no trace left but results, at a sink that knows them by their
- * sequences: so none of these is given again. All that was not synced lay in one segment, where a
- * message takes more than its length in the index. */
-#define SEQUENCE_BYTES_MIN 4u
+/* Above anything that log or state mention; and with a weak fsync above all that may have been lost
+ * with the end of the log (weir_log_append). Counted from the log alone: of what the state mentions
+ * nothing is lost, and a start that takes nothing in costs the next one no sequences. */
+static uint64_t next_sequence(const struct weir_spool_config *config, const struct weir_log *log,
+                              const struct weir_recovered *recovered)
+{
+    const bool weak = config->fsync != WEIR_FSYNC_ALWAYS && recovered->group_count > 0;
+    const uint64_t next = log->next_sequence + (weak ? WEIR_UNSYNCED_MESSAGES_MAX : 0);
+
+    return next > recovered->next_sequence ? next : recovered->next_sequence;
+}
 
 static int open_log(struct weir_spool *spool, const struct weir_spool_config *config,
                     const struct weir_io *io, struct weir_recovered *recovered,
@@ -229,9 +236,7 @@ static int open_log(struct weir_spool *spool, const struct weir_spool_config *co
                                &oldest, &recovered->damage, error);
     if (status != 0)
         return status;
-    recovered->next_sequence = spool->log->next_sequence;
-    if (config->fsync != WEIR_FSYNC_ALWAYS && recovered->group_count > 0)
-        recovered->next_sequence += log.segment_bytes / SEQUENCE_BYTES_MIN;
+    recovered->next_sequence = next_sequence(config, spool->log, recovered);
     recovered->oldest_sequence = oldest != 0 ? oldest : recovered->next_sequence;
     return 0;
 }

@@ -75,7 +75,7 @@ static uint64_t messages_out(const struct sim *sim)
 /* What is not synced before it is confirmed costs each start sequences that are never given. */
 static uint64_t passed_over(const struct sim_process *process)
 {
-    return process->sim->params.fsync ? process->epoch * (SIM_SEGMENT_BYTES / 4) : 0;
+    return process->sim->params.fsync ? process->epoch * WEIR_UNSYNCED_MESSAGES_MAX : 0;
 }
 
 static void check_group(struct sim_process *process, const struct weir_ventilator *v,

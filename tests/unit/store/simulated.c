@@ -39,7 +39,7 @@ static int open_with(struct simulated *self, uint64_t bytes_max)
                                        .tag = 7,
                                        .fsync = self->fsync,
                                        .bytes_max = bytes_max,
-                                       .segment_bytes = SEGMENT_BYTES};
+                                       .segment_bytes = self->segment_bytes};
     struct weir_error error;
     int status;
 
@@ -116,7 +116,8 @@ void simulated_init(struct simulated *self, uint64_t seed)
                                            .close = subject_close,
                                            .next = subject_next,
                                            .clear = subject_clear,
-                                           .small_bytes_max = WEIR_SPOOL_BYTES_MIN}};
+                                           .small_bytes_max = WEIR_SPOOL_BYTES_MIN},
+                               .segment_bytes = SEGMENT_BYTES};
     disk_init(self, seed);
 }
 

@@ -12,7 +12,8 @@ struct simulated {
     struct sim_filesystem files;
     struct sim_state_disk state;
     struct weir_spool *spool; /* NULL: closed */
-    enum weir_fsync fsync;    /* of the next life */
+    enum weir_fsync fsync;    /* of the next life … */
+    uint64_t segment_bytes;   /* … as is this */
     uint32_t killed_at;       /* which call to the disk of the next life is its last; 0: none */
 };
 
