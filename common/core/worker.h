@@ -40,7 +40,7 @@ struct weir_worker_lease {
     UT_hash_handle hh;
     struct weir_lease_name name;
     uint32_t upstream; /* it last came from there */
-    uint32_t *ways;    /* all that parts of it came from: routers may have split it */
+    uint32_t *ways;    /* all that count parts of it as held here: routers may have split it */
     uint32_t way_count;
     struct weir_rangeset held;
     int64_t deadline_ns;
@@ -270,6 +270,8 @@ uint64_t weir_worker_key(const struct weir_worker_lot *lot, uint32_t at);
 /* Whether this upstream counts something of the lease as held here. */
 bool weir_worker_counted(const struct weir_worker *self, const struct weir_worker_lease *lease,
                          uint32_t upstream);
+/* From now on it does, since something of it came that way, or was named there as held. */
+void weir_worker_note_way(struct weir_worker_lease *lease, uint32_t upstream);
 /* The upstream that an ack or a beat for this lease can take now; NULL: none. */
 struct weir_worker_upstream *weir_worker_way(struct weir_worker *self,
                                              const struct weir_worker_lease *lease);

@@ -237,6 +237,8 @@ void weir_worker_held(struct weir_worker *self, uint32_t number, struct weir_lea
     WEIR_ASSERT(*count == 0 && !*leases);
     for (struct weir_worker_lease *lease = self->leases; lease; lease = lease->hh.next) {
         const bool reached = weir_worker_counted(self, lease, number);
+        if (reached && lease->held.count > 0) /* what is not named there again is released */
+            weir_worker_note_way(lease, number);
         for (size_t r = 0; reached && r < lease->held.count; r++)
             held_add(&held, &lease->name, lease->held.at[r].first,
                      lease->held.at[r].last - lease->held.at[r].first + 1);

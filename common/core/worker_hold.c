@@ -24,6 +24,14 @@ static bool came_by(const struct weir_worker_lease *lease, uint32_t upstream)
     return false;
 }
 
+void weir_worker_note_way(struct weir_worker_lease *lease, uint32_t upstream)
+{
+    if (came_by(lease, upstream))
+        return;
+    lease->ways = weir_realloc(lease->ways, lease->way_count + 1, sizeof *lease->ways);
+    lease->ways[lease->way_count++] = upstream;
+}
+
 static struct weir_worker_lease *lease_take(struct weir_worker *self, uint32_t upstream,
                                             const struct weir_control *control,
                                             const struct weir_now *now)
@@ -44,10 +52,7 @@ static struct weir_worker_lease *lease_take(struct weir_worker *self, uint32_t u
         HASH_ADD(hh, self->leases, name, sizeof lease->name, lease);
     }
     lease->upstream = upstream;
-    if (!came_by(lease, upstream)) {
-        lease->ways = weir_realloc(lease->ways, lease->way_count + 1, sizeof *lease->ways);
-        lease->ways[lease->way_count++] = upstream;
-    }
+    weir_worker_note_way(lease, upstream);
     return lease;
 }
 

@@ -276,9 +276,53 @@ static void joined_of_an_earlier_session_brings_no_credit(void **state)
     assert_non_null(script_find(self->script, WEIR_VERB_CREDIT));
 }
 
+static const struct said *ready_again(struct worker *self, uint32_t upstream)
+{
+    script_skip(self->script);
+    worker_event(self, WEIR_EVENT_LINK_UP, UP(upstream));
+    return script_find(self->script, WEIR_VERB_READY);
+}
+
+/* 10: while the way by which a message had come was down, READY named it on another way, too. When
+ * that one's connection was made anew and the first way stood again, it was left out there: as what
+ * an earlier READY named and this one does not is held no longer, the router gave back a message
+ * that was being handled. (Seed 62 of the simulator, --snaps 1.) */
+static void ready_names_again_what_it_named_there(void **state)
+{
+    struct worker *self = *state;
+    self->config.upstream_count = 2;
+    worker_up(self);
+    worker_waiting(self, 0);
+    worker_waiting(self, 1);
+    const struct said *less = script_find(self->script, WEIR_VERB_CREDIT);
+    assert_non_null(less);
+    worker_credited(self, 0, less->control.serial, 0, 0);
+    for (uint32_t i = 0; i < 2; i++)
+        worker_deliver(self, &(struct delivered){
+                                 .upstream = i, .relayed = true, .delivery = 1 + i, .count = 1});
+    assert_int_equal(self->script->job_count, 2);
+    worker_started(self, 0, 0);
+    worker_started(self, 1, 0);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(1));
+    const struct said *ready = ready_again(self, 1);
+    assert_non_null(ready);
+    assert_int_equal(ready->control.lease_count, 2);
+    worker_welcome(self, 1, INCARNATION);
+    worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
+    worker_welcome(self, 0, INCARNATION);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(1));
+    ready = ready_again(self, 1);
+    assert_non_null(ready);
+    assert_int_equal(ready->control.lease_count, 2);
+    assert_int_equal(ready->control.leases[0].delivery, 1);
+    assert_int_equal(ready->control.leases[1].delivery, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(ready_names_again_what_it_named_there, setup, teardown),
         cmocka_unit_test_setup_teardown(joined_of_an_earlier_session_brings_no_credit, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(the_prefetch_is_shared_once_after_refused_joins, setup,
