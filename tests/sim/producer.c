@@ -108,8 +108,8 @@ static uint32_t keys_between(const struct sim *sim, const struct sim_message *or
     for (uint32_t i = 0; i < sim->message_count; i++) {
         const struct sim_message *other = &sim->messages[i];
         count += other->stream == message->stream && other->idempotency && other->confirmed &&
-                 !other->duplicate && !other->unsure && other->sequence > original->sequence &&
-                 other->sequence < message->sequence;
+                 !other->duplicate && !other->unsure && !other->unsynced &&
+                 other->sequence > original->sequence && other->sequence < message->sequence;
     }
     return count;
 }
