@@ -1,9 +1,10 @@
-/* Canaries: bugs planted on purpose, which prove that the simulator would find them.
+/* Canaries: bugs planted on purpose, which prove that the simulator, or the torture of the holders'
+ * stores, would find them.
  *
  * WEIR_CANARY (NAME) stands where the bug would be made, and is `false`: nothing of it is in any
- * program. Only the simulator's test builds the layers once more with WEIR_CANARIES, where it is
- * true for the one bug that was chosen. tests/sim/canaries.def says what is wrong under each name.
- */
+ * program. Only the tests of these two build what they test once more with WEIR_CANARIES, where it
+ * is true for the one bug that was chosen. canaries.def, in tests/sim/ for the layers of common/,
+ * in tests/torture/ for the nodes, says what is wrong under each name. */
 #ifndef WEIR_BASE_CANARY_H
 #define WEIR_BASE_CANARY_H
 

@@ -3,6 +3,7 @@
  * A letter's message is kept as it came; its payload is a part of it, which the view dead_letters
  * cuts out. Format 1 of the file; docs/format-holders.md describes it. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <base/clock.h>
 #include <base/limits.h>
 #include <base/topic.h>
@@ -169,7 +170,7 @@ static int insert_letter(struct weir_dlq_store *self, const struct weir_held_mes
                      ? 0
                      : weir_database_error(&self->db->file, "looking a dead letter up", error);
     sqlite3_reset(self->was_removed);
-    *duplicate = step == SQLITE_ROW;
+    *duplicate = step == SQLITE_ROW && !WEIR_CANARY(REMOVED_FORGOTTEN);
     if (status != 0 || *duplicate)
         return status;
 

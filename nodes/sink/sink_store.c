@@ -1,4 +1,5 @@
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <base/directories.h>
 #include <base/limits.h>
 #include <errno.h>
@@ -164,6 +165,8 @@ static int write_all(struct weir_sink *self, const struct weir_store_request *re
         status = hold_one(self, &requests[i], &duplicates[i], error);
     if (status == 0)
         status = weir_ledger_end(&self->ledger, error);
+    if (status == 0 && WEIR_CANARY(RANGES_AHEAD_OF_LINES))
+        status = weir_database_execute(&self->db->file, "COMMIT; BEGIN", "writing results", error);
     if (status == 0)
         status = trim(self, count, requests[count - 1].record.time_ms, error);
     if (status == 0 && self->lines.bytes > 0)
