@@ -123,14 +123,19 @@ static void held(struct sim_process *process, const struct sim_link *link, struc
                    (capacity - process->held_count) * sizeof *process->held);
             process->held_count = capacity;
         }
-        const struct sim_held *old = &process->held[message->number];
+        struct sim_held *old = &process->held[message->number];
+        const int64_t until_ns = sim_now(process).mono_ns + lease->lease_ns;
+        if (old->lease && old->until_ns != 0 && old->lease->given_ns > lease->given_ns) {
+            /* It was long on its way, and is not what the ventilator goes by. */
+            old->before_ns = until_ns > old->before_ns ? until_ns : old->before_ns;
+            continue;
+        }
         const int64_t before_ns = old->until_ns > old->before_ns ? old->until_ns : old->before_ns;
-        process->held[message->number] =
-            (struct sim_held){.lease = lease,
-                              .index = slice->index + i,
-                              .link = link,
-                              .before_ns = before_ns,
-                              .until_ns = sim_now(process).mono_ns + lease->lease_ns};
+        *old = (struct sim_held){.lease = lease,
+                                 .index = slice->index + i,
+                                 .link = link,
+                                 .before_ns = before_ns,
+                                 .until_ns = until_ns};
     }
 }
 
