@@ -65,11 +65,17 @@ static bool at_limit(struct weir_ventilator *v)
     return true;
 }
 
-/* Add one message's payload, from its batch, to its row. */
-static void copy(struct weir_ventilator *v, struct weir_row *row, struct weir_stream_batch *batch)
+/* One message's payload, from its batch. */
+static void take_payload(struct weir_row *row, struct weir_stream_batch *batch)
 {
     row->header = weir_bytes_ref(&batch->record.header);
     weir_stream_batch_cut(batch, row->sequence, 1, &row->index_entry, &row->body);
+}
+
+/* The same, on its way into the state. */
+static void copy(struct weir_ventilator *v, struct weir_row *row, struct weir_stream_batch *batch)
+{
+    take_payload(row, batch);
     const uint64_t bytes = row->header.size + row->index_entry.size + row->body.size;
     v->copyout.on_way += bytes;
     v->flush.copied += bytes;
@@ -245,10 +251,8 @@ static bool complete(struct weir_ventilator *v, struct weir_row *row, uint64_t l
         want(v, row->sequence, WEIR_READ_ONE_BYTES);
         return false;
     }
-    if (found == WEIR_STREAM_HERE && batch->record.first <= row->sequence) {
-        row->header = weir_bytes_ref(&batch->record.header);
-        weir_stream_batch_cut(batch, row->sequence, 1, &row->index_entry, &row->body);
-    }
+    if (found == WEIR_STREAM_HERE && batch->record.first <= row->sequence)
+        take_payload(row, batch);
     return true; /* else damage: whoever needs it gives it up */
 }
 
