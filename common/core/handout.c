@@ -432,10 +432,11 @@ static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
         if (group->reading || group->stirred)
             break;
     } while (offered_larger(v, group, &offer));
-    if (weir_group_final(group))
+    if (weir_group_final(group)) {
         claim(v, group); /* what is sent is accounted for by now */
-    return group->reading || group->stirred || weir_group_final(group) ? HANDED_NOTHING
-                                                                       : stuck(v, group);
+        return HANDED_NOTHING;
+    }
+    return group->reading || group->stirred ? HANDED_NOTHING : stuck(v, group);
 }
 
 /* ---- one group, one turn ---- */
