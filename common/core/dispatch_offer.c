@@ -194,17 +194,23 @@ static void offer_to(const struct service *service, const struct room *room, uin
                                  .router = is_router(service->peer)};
 }
 
-static bool offer_any(struct weir_dispatch *self, struct group *group, struct weir_offer *offer)
+typedef bool better_fn(const struct service *a, const struct room *a_room, const struct service *b,
+                       const struct room *b_room);
+
+/* The best of those that have room for so many bytes, or hold nothing. */
+static bool offer_best(struct weir_dispatch *self, struct group *group, uint64_t bytes,
+                       better_fn *is_better, struct weir_offer *offer)
 {
     struct service *service, *best = NULL;
     struct room room, best_room = {0};
     uint32_t candidates = 0;
     DL_FOREACH2(group->services, service, g_next)
     {
-        if (!weir_dispatch_service_room(self, service, &room))
+        if (!weir_dispatch_service_room(self, service, &room) ||
+            (!room.whole && room.bytes < bytes))
             continue;
         candidates++;
-        if (!best || better(service, &room, best, &best_room)) {
+        if (!best || is_better(service, &room, best, &best_room)) {
             best = service;
             best_room = room;
         }
@@ -214,30 +220,22 @@ static bool offer_any(struct weir_dispatch *self, struct group *group, struct we
     return best != NULL;
 }
 
+static bool larger(const struct service *a, const struct room *a_room, const struct service *b,
+                   const struct room *b_room)
+{
+    (void)a;
+    (void)b;
+    return a_room->whole != b_room->whole ? a_room->whole : a_room->bytes > b_room->bytes;
+}
+
 bool weir_dispatch_offer_larger(struct weir_dispatch *self, const char *name,
                                 const struct weir_now *now, struct weir_offer *offer)
 {
     self->now = *now;
     struct group *group = weir_dispatch_group(self, name, strlen(name));
-    struct service *service, *best = NULL;
-    struct room room, best_room = {.bytes = offer->bytes};
-    uint32_t candidates = 0;
     if (!group || offer->whole)
         return false;
-    DL_FOREACH2(group->services, service, g_next)
-    {
-        if (!weir_dispatch_service_room(self, service, &room) ||
-            (!room.whole && room.bytes <= offer->bytes))
-            continue;
-        candidates++;
-        if (room.whole == best_room.whole ? room.bytes > best_room.bytes : room.whole) {
-            best = service;
-            best_room = room;
-        }
-    }
-    if (best)
-        offer_to(best, &best_room, candidates, offer);
-    return best != NULL;
+    return offer_best(self, group, offer->bytes + 1, larger, offer);
 }
 
 /* ---- suspects ---- */
@@ -277,11 +275,8 @@ static bool offer_alone(struct weir_dispatch *self, struct group *group, struct 
     }
     if (!best)
         return false;
-    *offer = (struct weir_offer){.peer = best->peer->number,
-                                 .messages = 1,
-                                 .bytes = best_room.bytes,
-                                 .whole = best_room.whole,
-                                 .router = is_router(best->peer)};
+    offer_to(best, &best_room, 1, offer);
+    offer->messages = 1;
     return true;
 }
 
@@ -331,7 +326,7 @@ bool weir_dispatch_offer(struct weir_dispatch *self, const char *name, bool alon
     struct group *group = weir_dispatch_group(self, name, strlen(name));
     if (!group)
         return false;
-    if (alone ? offer_alone(self, group, offer) : offer_any(self, group, offer))
+    if (alone ? offer_alone(self, group, offer) : offer_best(self, group, 0, better, offer))
         return true;
     if (alone)
         drain_one(self, group);
