@@ -29,28 +29,12 @@ static void what_a_removed_group_had_counts_no_more(void **state)
     const struct got *late = stage_next(s);
     for (; late; late = stage_next(s)) /* it is done in one group, and waits in the other */
         stage_ack_range(s, late, 1, late->group[0] == 'g' ? WEIR_DONE : WEIR_RETRY, 600000);
-    for (uint32_t i = 0; i < 100; i++) {
-        stage_put(s, &(struct stage_batch){.prefix = "m", .count = 5, .payload_bytes = 1000});
-        for (const struct got *got; (got = stage_next(s));)
-            stage_ack(s, got, WEIR_DONE, NULL);
-    }
-    stage_alive(s, W, WORKER, 5000);
+    stage_turn_log_over(s, W, WORKER);
     assert_string_equal(stage_state(s, 1, "old"), "deferred");
     assert_true(stage_stat(s, NULL, "copied_bytes") > 0);
     stage_group(s, "old", "remove");
     assert_int_equal(stage_stat(s, NULL, "copied_bytes"), 0);
     stage_destroy(&s);
-}
-
-/* A log that is freed, but for what is copied: its one segment more goes with other messages. */
-static void turn_log_over(struct stage *s)
-{
-    for (uint32_t i = 0; i < 100; i++) {
-        stage_put(s, &(struct stage_batch){.prefix = "m", .count = 5, .payload_bytes = 1000});
-        for (const struct got *got; (got = stage_next(s));)
-            stage_ack(s, got, WEIR_DONE, NULL);
-    }
-    stage_alive(s, W, WORKER, 5000);
 }
 
 /* 2: what a group with delivery at-most-once had of copied payloads counted for ever, if there was
@@ -66,7 +50,7 @@ static void what_was_sent_at_most_once_counts_no_more(void **state)
     stage_credit(s, W, "g", 10000);
     stage_put(s, &(struct stage_batch){.prefix = "late", .count = 1, .delay_ms = 3600000});
     stage_put(s, &(struct stage_batch){.prefix = "soon", .count = 1, .delay_ms = 100000});
-    turn_log_over(s);
+    stage_turn_log_over(s, W, WORKER);
     const uint64_t both = stage_stat(s, NULL, "copied_bytes");
     assert_true(both > 0);
     stage_alive(s, W, WORKER, 115000);
@@ -86,7 +70,7 @@ static void what_is_inherited_counts(void **state)
     stage_worker(s, W, WORKER);
     stage_credit(s, W, "g", 10000);
     stage_put(s, &(struct stage_batch){.prefix = "late", .count = 1, .delay_ms = 3600000});
-    turn_log_over(s);
+    stage_turn_log_over(s, W, WORKER);
     const uint64_t one = stage_stat(s, NULL, "copied_bytes") / 2; /* a group's, and the one kept */
     assert_true(one > 0);
     memcpy(&s->policies[1], &policies[1], sizeof policies[1]);
@@ -122,13 +106,7 @@ static void become_due_after(uint32_t results)
     s->now.wall_ms += 4500;
     stage_credit(s, W, "g", 10000); /* a turn, before the next result */
     stage_ack(s, stage_next(s), WEIR_DONE, NULL);
-    /* Nothing of the segment is in memory any more. */
-    for (uint64_t bytes = 0; bytes <= WEIR_TAIL_BYTES_MAX; bytes += 1000000) {
-        stage_put(s, &(struct stage_batch){.prefix = "m", .count = 10, .payload_bytes = 100000});
-        stage_ack_range(s, stage_next(s), 10, WEIR_DONE, -1);
-        while (stage_next(s))
-            ;
-    }
+    stage_forget_batches(s);
     stage_alive(s, W, WORKER, 5000);
     stage_credit(s, W, "late", 2);
     stage_ack(s, stage_expect(s, "late0"), WEIR_DONE, NULL);

@@ -32,8 +32,7 @@ static void a_start_syncs_the_names_it_finds(void **state)
         assert_int_equal(simulated_open(&spool), 0);
         next = spool.subject.recovered->next_sequence;
         assert_int_equal(simulated_append(&spool, next), 0);
-        simulated_kill(&spool);
-        sim_filesystem_power_cut(&spool.files);
+        simulated_power_cut(&spool);
         assert_int_equal(simulated_open(&spool), 0);
         assert_null(spool.subject.recovered->damage);
         simulated_assert_holds(&spool, 1, next);
@@ -61,8 +60,7 @@ static void a_start_syncs_the_directories_it_finds(void **state)
             assert_int_equal(simulated_open(&spool), 0);
             const uint64_t next = spool.subject.recovered->next_sequence;
             assert_int_equal(simulated_append(&spool, next), 0);
-            simulated_kill(&spool);
-            sim_filesystem_power_cut(&spool.files);
+            simulated_power_cut(&spool);
             assert_int_equal(simulated_open(&spool), 0);
             simulated_assert_holds(&spool, 1, next);
             simulated_fini(&spool);
@@ -147,8 +145,7 @@ static void the_state_speaks_of_nothing_that_the_log_may_lose(void **state)
         for (uint64_t next = 1; next <= 5; next++)
             assert_int_equal(simulated_append(&spool, next), 0);
         transact(&spool, absorbed_op(5));
-        simulated_kill(&spool);
-        sim_filesystem_power_cut(&spool.files);
+        simulated_power_cut(&spool);
         assert_int_equal(simulated_open(&spool), 0);
         assert_null(spool.subject.recovered->damage);
         simulated_assert_holds(&spool, 1, 5);
@@ -173,8 +170,7 @@ static void a_sequence_is_not_given_twice_although_its_message_is_lost(void **st
         transact(&spool, group_op(1, "email", WEIR_ORDER_NONE));
         for (uint64_t next = 1; next <= MESSAGES; next++)
             assert_int_equal(simulated_append(&spool, next), 0);
-        simulated_kill(&spool);
-        sim_filesystem_power_cut(&spool.files);
+        simulated_power_cut(&spool);
         assert_int_equal(simulated_open(&spool), 0);
         assert_true(spool.subject.recovered->next_sequence > MESSAGES);
         lost += spool.spool->log->next_sequence <= MESSAGES;
@@ -255,8 +251,7 @@ static void freed_segments_come_back_without_a_gap(void **state)
         begin_trimmed(&spool, round);
         trim(&spool);
         const uint64_t oldest = spool.spool->log->segments[0]->first;
-        simulated_kill(&spool);
-        sim_filesystem_power_cut(&spool.files);
+        simulated_power_cut(&spool);
         back += reopen_trimmed(&spool) < oldest;
         simulated_fini(&spool);
     }
@@ -275,9 +270,8 @@ static void what_cannot_be_removed_keeps_what_is_behind_it(void **state)
         begin_trimmed(&spool, round);
         sim_filesystem_fail(&spool.files, kinds[round % 2], round / 2, 2, EIO);
         trim(&spool);
-        simulated_kill(&spool);
+        simulated_power_cut(&spool);
         spool.files.fail[kinds[round % 2]].times = 0;
-        sim_filesystem_power_cut(&spool.files);
         reopen_trimmed(&spool);
         trim(&spool); /* now it can */
         assert_int_equal(spool.spool->log->segment_count, 1);

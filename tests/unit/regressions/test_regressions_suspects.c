@@ -20,11 +20,7 @@ static void that_suspects_wait_is_said_again(void **state)
     (void)state;
     struct weir_group_policy policy = stage_policy("g");
     struct stage *s = stage_new(&policy, 1, 0);
-    stage_worker(s, A, 500);
-    stage_credit(s, A, "g", 1);
-    stage_fill(s, "a", 1);
-    stage_expect(s, "a0");
-    stage_gone(s, A);
+    stage_suspects(s, A, 1);
     stage_worker(s, B, 600);
     stage_credit(s, B, "g", 0);
     stage_run(s);

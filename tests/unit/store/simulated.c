@@ -73,6 +73,12 @@ void simulated_kill(struct simulated *self)
     end(self);
 }
 
+void simulated_power_cut(struct simulated *self)
+{
+    simulated_kill(self);
+    sim_filesystem_power_cut(&self->files);
+}
+
 static void subject_open(struct subject *subject, uint64_t bytes_max)
 {
     assert_int_equal(open_with((struct simulated *)subject, bytes_max), 0);

@@ -25,6 +25,8 @@ int simulated_open(struct simulated *self);
 void simulated_serve(struct simulated *self);
 /* The process is gone at once; the page cache stays. */
 void simulated_kill(struct simulated *self);
+/* The same, and what was not synced is gone, too, or any part of it. */
+void simulated_power_cut(struct simulated *self);
 /* Append the single message `sequence`; returns its status. */
 int simulated_append(struct simulated *self, uint64_t sequence);
 /* READ from 1 on finds exactly the messages [first, last] of simulated_append. */

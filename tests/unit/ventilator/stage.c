@@ -54,6 +54,7 @@ static void hear_deliver(struct stage *self, uint64_t peer, const struct weir_co
                                 .delivery = control->delivery,
                                 .index = slice->index + i,
                                 .sequence = slice->sequence + i,
+                                .time_ms = slice->time_ms,
                                 .attempt = slice->attempt,
                                 .death = slice->death,
                                 .alone = control->alone};
@@ -227,6 +228,7 @@ static struct weir_store *store_of(struct stage *self)
 static void on_store(void *arg, struct weir_store_request *request)
 {
     struct stage *self = arg;
+    self->requests++;
     self->outstanding++;
     store_of(self)->submit(store_of(self), request);
 }

@@ -18,6 +18,7 @@ struct got {
     uint64_t incarnation, delivery;
     uint32_t index;
     uint64_t sequence;
+    int64_t time_ms; /* accepted */
     uint32_t attempt, death;
     bool alone;
     char group[WEIR_NAME_BYTES_MAX + 1];
@@ -61,6 +62,7 @@ struct stage {
     struct weir_spool_config spool;
     struct weir_store *files;     /* NULL while it is closed */
     uint32_t outstanding;         /* requests to it without a result */
+    uint32_t requests;            /* to either */
     struct weir_error open_error; /* of its last start; code 0: it opened */
     char *damage;                 /* what that start reported; NULL: nothing */
     struct weir_role *role;
@@ -156,8 +158,16 @@ void stage_begin(struct stage *self, const struct got *got, uint64_t worker);
 void stage_beat(struct stage *self, const struct got *got, uint64_t worker, bool running);
 /* Time passes, and the worker is heard of all the while. */
 void stage_alive(struct stage *self, uint64_t peer, uint64_t worker, int64_t ms);
+/* Messages of topic "t.a" come, and all that is handed out is done at once, until the log is freed
+ * but for what is unfinished otherwise: 30 segments. The worker is heard of. */
+void stage_turn_log_over(struct stage *self, uint64_t peer, uint64_t worker);
+/* The same with so much that no batch from before is in memory. */
+void stage_forget_batches(struct stage *self);
 /* It is gone, for good. */
 void stage_gone(struct stage *self, uint64_t peer);
+/* A worker comes, gets this many new messages of group "g", "a0" and so on, and is gone: they are
+ * suspects. */
+void stage_suspects(struct stage *self, uint64_t peer, uint32_t count);
 
 /* STATS: a number of a group; of the node with group NULL. */
 uint64_t stage_stat(struct stage *self, const char *group, const char *name);
@@ -169,6 +179,8 @@ uint64_t stage_state_number(struct stage *self, uint64_t sequence, const char *g
 bool stage_state_unknown(struct stage *self, uint64_t sequence, const char *group,
                          const char *name);
 void stage_group(struct stage *self, const char *group, const char *action);
+/* Tell it to end in good order; it has ended when `stopped` is 0. */
+void stage_drain(struct stage *self);
 /* Give a dead letter back. The answer. */
 struct answered stage_replay(struct stage *self, const struct letter *letter);
 /* The same with another id or group (NULL: its own), whatever the answer. Returns its number. */

@@ -114,3 +114,9 @@ void stage_group(struct stage *self, const char *group, const char *action)
     WEIR_SET(&control, action, ACTION, weir_text_of(action));
     ask(self, &control);
 }
+
+void stage_drain(struct stage *self)
+{
+    const struct weir_control control = {.verb = WEIR_VERB_DRAIN};
+    ask(self, &control);
+}

@@ -106,8 +106,42 @@ void stage_alive(struct stage *self, uint64_t peer, uint64_t worker, int64_t ms)
     }
 }
 
+static void put_and_finish(struct stage *self, uint32_t count, uint32_t payload_bytes)
+{
+    stage_put(self,
+              &(struct stage_batch){.prefix = "m", .count = count, .payload_bytes = payload_bytes});
+    for (const struct got *got; (got = stage_next(self));)
+        stage_ack(self, got, WEIR_DONE, NULL);
+}
+
+void stage_turn_log_over(struct stage *self, uint64_t peer, uint64_t worker)
+{
+    for (uint32_t i = 0; i < 100; i++)
+        put_and_finish(self, 5, 1000);
+    stage_alive(self, peer, worker, 5000);
+}
+
+void stage_forget_batches(struct stage *self)
+{
+    for (uint64_t bytes = 0; bytes <= WEIR_TAIL_BYTES_MAX; bytes += 1000000)
+        put_and_finish(self, 10, 100000);
+}
+
 void stage_gone(struct stage *self, uint64_t peer)
 {
     stage_peer_gone(self, peer);
     stage_pass(self, WEIR_LOSS_DOUBT_MS + 1);
+}
+
+void stage_suspects(struct stage *self, uint64_t peer, uint32_t count)
+{
+    stage_worker(self, peer, peer);
+    stage_credit(self, peer, "g", count);
+    stage_fill(self, "a", count);
+    for (uint32_t i = 0; i < count; i++) {
+        char payload[16];
+        snprintf(payload, sizeof payload, "a%u", i);
+        stage_expect(self, payload);
+    }
+    stage_gone(self, peer);
 }

@@ -16,12 +16,7 @@ static void test_a_lost_worker_makes_suspects(void **state)
     (void)state;
     struct weir_group_policy policy = stage_policy("g");
     struct stage *s = stage_new(&policy, 1, 0);
-    stage_worker(s, A, 500);
-    stage_credit(s, A, "g", 3);
-    stage_fill(s, "a", 3);
-    assert_int_equal(s->got_count, 3);
-    s->got_seen = 3;
-    stage_gone(s, A);
+    stage_suspects(s, A, 3);
     assert_int_equal(stage_stat(s, "g", "deferred"), 3);
     assert_int_equal(stage_stat(s, "g", "retried"), 0);
     stage_worker(s, B, 600);
@@ -47,11 +42,7 @@ static void test_what_kills_every_worker_dies(void **state)
     struct weir_group_policy policy = stage_policy("g");
     struct stage *s = stage_new(&policy, 1, 0);
     uint64_t peer = A;
-    stage_worker(s, peer, peer);
-    stage_credit(s, peer, "g", 1);
-    stage_fill(s, "a", 1);
-    stage_expect(s, "a0");
-    stage_gone(s, peer); /* the first loss makes it a suspect */
+    stage_suspects(s, peer, 1); /* this loss counts for nothing else */
     for (uint32_t attempt = 1; attempt <= 3; attempt++) {
         peer++;
         stage_worker(s, peer, peer);
@@ -76,11 +67,7 @@ static void test_a_suspect_that_had_not_begun_does_not_count(void **state)
     struct weir_group_policy policy = stage_policy("g");
     policy.attempts = 1;
     struct stage *s = stage_new(&policy, 1, 0);
-    stage_worker(s, A, 500);
-    stage_credit(s, A, "g", 1);
-    stage_fill(s, "a", 1);
-    stage_expect(s, "a0");
-    stage_gone(s, A);
+    stage_suspects(s, A, 1);
     stage_worker(s, B, 600);
     stage_credit(s, B, "g", 1);
     stage_expect(s, "a0"); /* no BEGIN */
