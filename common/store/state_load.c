@@ -1,6 +1,7 @@
 /* What a start wants to know of the state. */
 #include "little_endian.h"
 #include "state.h"
+#include "state_words.h"
 
 #include <base/alloc.h>
 #include <base/clock.h>
@@ -73,15 +74,17 @@ static uint64_t u64_column(sqlite3_stmt *statement, int column)
     return (uint64_t)sqlite3_column_int64(statement, column);
 }
 
-/* The index of `text` in `names`, or -1. */
-static int name_index(const char *text, const char *const *names, int count)
+/* The index of `text` in `words`, or -1. */
+static int word_index(const char *text, const char *const *words, size_t count)
 {
-    for (int i = 0; i < count; i++) {
-        if (strcmp(text, names[i]) == 0)
-            return i;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(text, words[i]) == 0)
+            return (int)i;
     }
     return -1;
 }
+
+#define WORD_INDEX(text, words) word_index(text, words, sizeof words / sizeof words[0])
 
 static int split_topics(struct loading *loading, const char *text, struct weir_group_policy *policy)
 {
@@ -102,14 +105,10 @@ static int split_topics(struct loading *loading, const char *text, struct weir_g
 static int take_policy(struct loading *loading, sqlite3_stmt *statement,
                        struct weir_group_policy *policy)
 {
-    static const char *const orders[] = {"none", "key"};
-    static const char *const deliveries[] = {"at-least-once", "at-most-once"};
-    static const char *const starts[] = {"now", "earliest"};
-    static const char *const on_fulls[] = {"refuse", "dead-letter", "drop"};
-    int order = name_index(text_column(statement, 3), orders, 2);
-    int delivery = name_index(text_column(statement, 4), deliveries, 2);
-    int start = name_index(text_column(statement, 5), starts, 2);
-    int on_full = name_index(text_column(statement, 14), on_fulls, 3);
+    int order = WORD_INDEX(text_column(statement, 3), order_words);
+    int delivery = WORD_INDEX(text_column(statement, 4), delivery_words);
+    int start = WORD_INDEX(text_column(statement, 5), start_words);
+    int on_full = WORD_INDEX(text_column(statement, 14), on_full_words);
 
     if (strlen(text_column(statement, 1)) > WEIR_NAME_BYTES_MAX)
         return damaged(loading, "a group's name", text_column(statement, 1));

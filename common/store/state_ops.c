@@ -1,41 +1,13 @@
 /* The operations of a state transaction, each as the statements that carry it out. */
 #include "little_endian.h"
 #include "state.h"
+#include "state_words.h"
 
 #include <base/alloc.h>
 #include <base/clock.h>
 
 #include <stdlib.h>
 #include <string.h>
-
-/* Names as the database has them: readable, and independent of the enums' numbers. */
-static const char *order_name(enum weir_order order)
-{
-    return order == WEIR_ORDER_KEY ? "key" : "none";
-}
-
-static const char *delivery_name(enum weir_delivery_mode delivery)
-{
-    return delivery == WEIR_AT_MOST_ONCE ? "at-most-once" : "at-least-once";
-}
-
-static const char *start_name(enum weir_start start)
-{
-    return start == WEIR_START_EARLIEST ? "earliest" : "now";
-}
-
-static const char *on_full_name(enum weir_on_full on_full)
-{
-    switch (on_full) {
-    case WEIR_ON_FULL_DEAD_LETTER:
-        return "dead-letter";
-    case WEIR_ON_FULL_DROP:
-        return "drop";
-    case WEIR_ON_FULL_REFUSE:
-        break;
-    }
-    return "refuse";
-}
 
 static void bind_u64(sqlite3_stmt *statement, int at, uint64_t value)
 {
@@ -103,9 +75,9 @@ static int put_group(struct weir_state *state, const struct weir_group_row *grou
     bind_u64(put, 1, group->number);
     bind_text(put, 2, policy->name);
     bind_text(put, 3, topics);
-    bind_text(put, 4, order_name(policy->order));
-    bind_text(put, 5, delivery_name(policy->delivery));
-    bind_text(put, 6, start_name(policy->start));
+    bind_text(put, 4, order_words[policy->order]);
+    bind_text(put, 5, delivery_words[policy->delivery]);
+    bind_text(put, 6, start_words[policy->start]);
     bind_u64(put, 7, policy->attempts);
     sqlite3_bind_int64(put, 8, policy->backoff.first_ms);
     bind_u64(put, 9, policy->backoff.factor_permille);
@@ -114,7 +86,7 @@ static int put_group(struct weir_state *state, const struct weir_group_row *grou
     sqlite3_bind_int64(put, 12, policy->lease_ms);
     bind_u64(put, 13, policy->rate_permille);
     bind_u64(put, 14, policy->max_backlog);
-    bind_text(put, 15, on_full_name(policy->on_full));
+    bind_text(put, 15, on_full_words[policy->on_full]);
     sqlite3_bind_int64(put, 16, policy->expire_idle_ms);
     sqlite3_bind_int(put, 17, policy->dynamic);
     bind_u64(put, 18, group->start);
