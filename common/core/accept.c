@@ -227,8 +227,7 @@ static void commit(struct weir_ventilator *v, struct weir_pending_put *pending)
     weir_flush_producer(v, batch->header.producer);
     weir_accept_absorb(v, batch);
     weir_intake_answer(v->intake, pending->ticket, first, batch->record.count,
-                       batch->record.time_ms, pending->duplicates, pending->duplicate_count,
-                       &v->now);
+                       batch->record.time_ms, pending->duplicates, pending->duplicate_count);
     v->count.accepted += unskipped(&batch->record);
     for (uint32_t i = 0; i < v->group_count; i++) {
         struct weir_group *group = v->groups[i];

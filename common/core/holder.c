@@ -189,8 +189,8 @@ static void on_stored(struct holder *self, const struct weir_event *event)
     } else {
         self->duplicates += result->duplicates;
         self->held += hold.count - result->duplicates;
-        weir_intake_answer(self->intake, hold.ticket, hold.first, hold.count, hold.time_ms, NULL, 0,
-                           &event->now);
+        weir_intake_answer(self->intake, hold.ticket, hold.first, hold.count, hold.time_ms, NULL,
+                           0);
     }
     if (self->state == DRAINING && self->hold_count == 0)
         stop(self, 0);
@@ -249,10 +249,6 @@ static void step(struct weir_role *role, struct weir_event *event)
             weir_intake_event(self->intake, event);
         else
             on_admin(self, event);
-        break;
-    case WEIR_EVENT_PEER_GONE:
-        if (event->port == WEIR_PORT_SUBMIT)
-            weir_intake_gone(self->intake, event->peer);
         break;
     case WEIR_EVENT_STORED:
         on_stored(self, event);

@@ -360,19 +360,10 @@ void weir_intake_event(struct weir_intake *self, struct weir_event *event)
     weir_control_fini(&control);
 }
 
-void weir_intake_gone(struct weir_intake *self, uint64_t peer)
-{
-    /* Nothing is kept for a peer: its producers are known by their own ids and may be on their way
-     * back. What is still said to it the host drops. */
-    (void)self;
-    (void)peer;
-}
-
 void weir_intake_answer(struct weir_intake *self, uint64_t ticket, uint64_t first, uint32_t count,
                         int64_t time_ms, const struct weir_duplicate *duplicates,
-                        uint32_t duplicate_count, const struct weir_now *now)
+                        uint32_t duplicate_count)
 {
-    (void)now;
     struct weir_intake_pending *pending = pending_find(self, ticket);
     WEIR_ASSERT(pending);
     struct weir_intake_producer *producer = pending->producer;

@@ -52,14 +52,14 @@ void weir_intake_remember(struct weir_intake *self, const struct weir_producer_r
 void weir_intake_replayed(struct weir_intake *self, const struct weir_batch_header *header,
                           uint64_t first, uint32_t count, int64_t time_ms);
 
-/* A message on the submit port. */
+/* A message on the submit port. That a peer is gone need not be said: nothing is kept for it, since
+ * its producers are known by their own ids and may be on their way back. */
 void weir_intake_event(struct weir_intake *self, struct weir_event *event);
-void weir_intake_gone(struct weir_intake *self, uint64_t peer);
 /* The batch is durable: say OK to its producer, wherever that is connected now. `duplicates` may be
  * NULL. Tickets are answered in any order. */
 void weir_intake_answer(struct weir_intake *self, uint64_t ticket, uint64_t first, uint32_t count,
                         int64_t time_ms, const struct weir_duplicate *duplicates,
-                        uint32_t duplicate_count, const struct weir_now *now);
+                        uint32_t duplicate_count);
 /* An accepted batch could not be stored after all, and nothing of it was (EFULL): its number counts
  * as not accepted again, and its producer is told BUSY. To be called for everything accepted behind
  * it, too. */

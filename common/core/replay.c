@@ -216,7 +216,7 @@ void weir_replay_flushed(struct weir_ventilator *v)
     v->replay_count--;
     memmove(&v->replays[0], &v->replays[1], v->replay_count * sizeof *v->replays);
     weir_intake_answer(v->intake, done.ticket, done.first, done.header.count, v->now.wall_ms, NULL,
-                       0, &v->now);
+                       0);
     /* Its producer's row said nothing of this batch yet: it was not answered. */
     weir_flush_producer(v, done.producer);
     replay_fini(&done);

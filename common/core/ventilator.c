@@ -158,8 +158,6 @@ static void from_peers(struct weir_ventilator *v, struct weir_event *event)
     } else if (event->port == WEIR_PORT_SUBMIT) {
         if (event->type == WEIR_EVENT_MESSAGE)
             weir_intake_event(v->intake, event);
-        else
-            weir_intake_gone(v->intake, event->peer);
     } else if (event->port == WEIR_PORT_DISPATCH) {
         if (event->type == WEIR_EVENT_MESSAGE)
             weir_dispatch_event(v->dispatch, event);

@@ -42,7 +42,7 @@ static int accept(void *arg, struct weir_put *put, struct weir_turned_away *away
     self->accepted++;
     if (self->answer_at_once)
         weir_intake_answer(self->intake, put->ticket, put->first, put->header.count, put->time_ms,
-                           NULL, 0, now);
+                           NULL, 0);
     return 0;
 }
 
@@ -94,7 +94,7 @@ static void put(struct fixture *self, uint64_t number, uint64_t floor)
 static void answer(struct fixture *self, uint32_t batch)
 {
     weir_intake_answer(self->intake, self->tickets[batch], 100 * self->numbers[batch], 2,
-                       self->script->now.wall_ms, NULL, 0, &self->script->now);
+                       self->script->now.wall_ms, NULL, 0);
 }
 
 static void expect_ok(struct fixture *self, uint64_t peer, uint64_t number)
@@ -200,7 +200,7 @@ static void repeats_are_answered_again(void **state)
     const struct weir_duplicate duplicates[] = {{.index = 1, .id = "fifteen letters"}};
     put(self, 1, 1);
     weir_intake_answer(self->intake, self->tickets[0], 100, 2, self->script->now.wall_ms,
-                       duplicates, 1, &self->script->now);
+                       duplicates, 1);
     script_skip(self->script);
     put(self, 1, 1);
     const struct said *said = script_expect(self->script, WEIR_PORT_SUBMIT, WEIR_VERB_OK);
@@ -238,7 +238,6 @@ static void a_producer_moves_with_its_connection(void **state)
     struct fixture *self = *state;
     put(self, 1, 1);
     put(self, 2, 1);
-    weir_intake_gone(self->intake, PEER);
     put_from(self, 8, one, 1, 1);
     answer(self, 0);
     expect_ok(self, 8, 1);

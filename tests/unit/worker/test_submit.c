@@ -472,8 +472,7 @@ static void commit(struct joined *self)
 {
     if (self->pending_count == 0)
         return;
-    weir_intake_answer(self->intake, self->pending[0], self->pending_first[0], 1, 5, NULL, 0,
-                       &self->server_script->now);
+    weir_intake_answer(self->intake, self->pending[0], self->pending_first[0], 1, 5, NULL, 0);
     self->pending_count--;
     memmove(&self->pending[0], &self->pending[1], self->pending_count * sizeof(uint64_t));
     memmove(&self->pending_first[0], &self->pending_first[1],
@@ -485,7 +484,6 @@ static void reconnect(struct joined *self)
     link_is(self->client, false);
     pipe_clear(&self->up);
     pipe_clear(&self->down);
-    weir_intake_gone(self->intake, self->peer);
     self->peer++;
     collect(self->server_script, &self->said_down, &self->down, false);
     link_is(self->client, true);
