@@ -277,7 +277,7 @@ static void have_uncopied(struct weir_ventilator *v, struct weir_store_result *r
     (void)pointer;
     struct weir_copyout *c = &v->copyout;
     c->busy = false;
-    if (result->status != 0 || (result->row_count && at_limit(v)))
+    if (result->row_count && at_limit(v))
         return;
     if (result->row_count == 0 || WEIR_CANARY(TRIM_BEFORE_COPY)) {
         if (!complete_all(v, last))

@@ -79,7 +79,7 @@ static void have_due(struct weir_ventilator *v, struct weir_store_result *result
     if (!group)
         return;
     group->deferred.asking = false;
-    if (result->status == 0 && result->more) { /* there are more that are due */
+    if (result->more) { /* there are more that are due */
         group->deferred.due_ms = v->now.wall_ms;
         group->deferred.known = true;
     }
@@ -97,7 +97,7 @@ static void have_first(struct weir_ventilator *v, struct weir_store_result *resu
         return;
     struct weir_deferred *deferred = &group->deferred;
     deferred->asking = false;
-    deferred->known = result->status == 0;
+    deferred->known = true;
     if (result->row_count && result->rows[0].due_ms < deferred->due_ms)
         deferred->due_ms = result->rows[0].due_ms;
     weir_ventilator_stir(v, group);

@@ -204,10 +204,6 @@ static void have_parked(struct weir_ventilator *v, struct weir_store_result *res
 {
     (void)pointer;
     struct weir_group *group = weir_groups_number(v, (uint32_t)number);
-    if (result->status != 0) {
-        weir_ventilator_fail(v, &result->error, "state");
-        return;
-    }
     group->unparking = result->row_count > 0;
     for (uint32_t i = 0; i < result->row_count; i++)
         weir_deferred_put(v, group, weir_row_move(&result->rows[i]), v->now.wall_ms);

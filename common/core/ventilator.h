@@ -37,6 +37,8 @@ struct weir_ventilator;
 
 /* ---- storage requests: each ends in a call ---- */
 
+/* The result is a success, but for READ, TRIM, and an APPEND that found no room: whatever else
+ * fails ends the ventilator first. */
 typedef void weir_stored_fn(struct weir_ventilator *v, struct weir_store_result *result,
                             uint64_t arg, void *pointer);
 

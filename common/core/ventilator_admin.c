@@ -189,7 +189,7 @@ static void listed_rows(struct weir_ventilator *v, struct weir_store_result *res
     const struct weir_group *group = weir_groups_number(v, (uint32_t)arg);
     const struct weir_event event = {.port = WEIR_PORT_ADMIN, .peer = (uintptr_t)pointer};
     v->listing_count--;
-    if (!group || result->status != 0) {
+    if (!group) {
         weir_admin_error(&v->host, &event, WEIR_CODE_GROUP, "the group cannot be listed now");
         return;
     }
