@@ -19,6 +19,12 @@ static void give(struct weir_ventilator *v, struct weir_group *group,
     group->row.totals.passed += count;
 }
 
+static void lower_due(struct weir_ventilator *v, int64_t to_ms)
+{
+    if (to_ms < v->delayed.due_ms)
+        v->delayed.due_ms = to_ms;
+}
+
 static void keep(struct weir_ventilator *v, const struct weir_stream_batch *batch, uint64_t first,
                  uint64_t count, const struct weir_bytes *topic)
 {
@@ -27,6 +33,7 @@ static void keep(struct weir_ventilator *v, const struct weir_stream_batch *batc
                            .time_ms = batch->record.time_ms,
                            .due_ms = due_ms(batch),
                            .history = *topic};
+    lower_due(v, row.due_ms);
     for (row.sequence = first; row.sequence < first + count; row.sequence++)
         weir_flush_row(v, &row, false);
 }
@@ -78,21 +85,29 @@ void weir_delayed_flushed(struct weir_ventilator *v, const struct weir_store_res
     }
 }
 
-static void have_due(struct weir_ventilator *v, struct weir_store_result *result, uint64_t arg,
-                     void *pointer)
+void weir_delayed_drop(struct weir_ventilator *v, uint64_t sequence)
+{
+    weir_flush_row_drop(v, WEIR_GROUP_LATER, sequence);
+}
+
+static void have_earliest(struct weir_ventilator *v, struct weir_store_result *result, uint64_t arg,
+                          void *pointer)
 {
     (void)arg;
     (void)pointer;
     v->delayed.asking = false;
-    for (uint32_t i = 0; i < result->row_count; i++)
-        weir_delayed_drop(v, result->rows[i].sequence);
-    if (result->more)
+    for (uint32_t i = 0; i < result->row_count; i++) {
+        const struct weir_row *row = &result->rows[i];
+        if (row->due_ms > v->now.wall_ms) {
+            lower_due(v, row->due_ms);
+            return;
+        }
+        weir_delayed_drop(v, row->sequence);
+    }
+    if (result->more) {
+        lower_due(v, v->now.wall_ms);
         weir_delayed_tick(v);
-}
-
-void weir_delayed_drop(struct weir_ventilator *v, uint64_t sequence)
-{
-    weir_flush_row_drop(v, WEIR_GROUP_LATER, sequence);
+    }
 }
 
 void weir_delayed_tick(struct weir_ventilator *v)
@@ -100,11 +115,12 @@ void weir_delayed_tick(struct weir_ventilator *v)
     struct weir_store_request request = {.kind = WEIR_STORE_QUERY,
                                          .query = WEIR_QUERY_DUE,
                                          .number = WEIR_GROUP_LATER,
-                                         .time_ms = v->now.wall_ms,
+                                         .time_ms = WEIR_TIME_NEVER,
                                          .count = WEIR_READY_MAX};
-    if (v->delayed.asking || !weir_ventilator_may_ask(v))
+    if (v->delayed.due_ms > v->now.wall_ms || v->delayed.asking || !weir_ventilator_may_ask(v))
         return;
     v->delayed.asking = true;
-    weir_flush_now(v); /* what was dropped just now is not due again */
-    weir_ventilator_ask(v, &request, have_due, 0, NULL);
+    v->delayed.due_ms = WEIR_TIME_NEVER; /* the answer says, and what is kept meanwhile */
+    weir_flush_now(v);                   /* what was dropped just now is not due again */
+    weir_ventilator_ask(v, &request, have_earliest, 0, NULL);
 }

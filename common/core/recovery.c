@@ -52,9 +52,12 @@ static void recover_group(struct weir_ventilator *v, const struct weir_group_row
 
 static void recover_counts(struct weir_ventilator *v)
 {
+    v->delayed.due_ms = WEIR_TIME_NEVER;
     for (uint32_t i = 0; i < v->recovered->counts_count; i++) {
         const struct weir_row_counts *counts = &v->recovered->counts[i];
         struct weir_group *group = weir_groups_number(v, counts->group);
+        if (counts->group == WEIR_GROUP_LATER)
+            v->delayed.due_ms = counts->due_ms;
         if (!group)
             continue;
         group->deferred.rows = counts->deferred;

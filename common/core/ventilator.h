@@ -85,6 +85,7 @@ struct weir_delivery { /* being put together */
 };
 
 struct weir_delayed { /* rows of WEIR_GROUP_LATER */
+    int64_t due_ms;   /* none is due before */
     bool asking;
 };
 
