@@ -79,6 +79,8 @@ static void have_due(struct weir_ventilator *v, struct weir_store_result *result
     if (!group)
         return;
     group->deferred.asking = false;
+    if (v->state != WEIR_VENTILATOR_OPEN) /* it is about to end: they are well where they are */
+        return;
     if (result->more) { /* there are more that are due */
         group->deferred.due_ms = v->now.wall_ms;
         group->deferred.known = true;

@@ -51,16 +51,29 @@ static bool row_expired(const struct weir_ventilator *v, const struct weir_row *
     return weir_handout_expired(v, &header, row->time_ms);
 }
 
-/* Its payload is neither in the state nor in the log: only damage does that. */
+/* Its payload is neither in the state nor in the log: it was there when it was handed out. What is
+ * sent at most once keeps no log, so that may have been freed before the message was given back;
+ * of any other, only damage does that. Returns whether it is damage. */
+static bool lose(struct weir_ventilator *v, struct weir_group *group, uint64_t sequence)
+{
+    if (weir_group_final(group) && sequence < v->oldest) {
+        weir_group_drop(group, sequence, 1);
+        group->row.totals.dropped++;
+        return false;
+    }
+    v->count.missing++;
+    weir_ended_add(&group->row.ended, sequence, sequence, WEIR_FATE_LOST);
+    return true;
+}
+
 static void give_up(struct weir_ventilator *v, struct weir_group *group, struct weir_row *row)
 {
-    weir_ventilator_log(v, WEIR_LOG_ERROR,
-                        "message %llu of group %s is gone from a damaged log; it cannot be "
-                        "delivered",
-                        (unsigned long long)row->sequence, group->row.policy.name);
-    v->count.missing++;
+    if (lose(v, group, row->sequence))
+        weir_ventilator_log(v, WEIR_LOG_ERROR,
+                            "message %llu of group %s is gone from a damaged log; it cannot be "
+                            "delivered",
+                            (unsigned long long)row->sequence, group->row.policy.name);
     weir_keys_drop(&group->keys, row->key_hash, row->sequence);
-    weir_ended_add(&group->row.ended, row->sequence, row->sequence, WEIR_FATE_LOST);
     weir_flush_row_drop(v, row->group, row->sequence);
     weir_flush_group(v, group);
     weir_row_destroy(&row);
@@ -298,9 +311,8 @@ static bool take_ranges(struct weir_ventilator *v, struct weir_group *group,
             return false;
         }
         if (found == WEIR_STREAM_END || batch->record.first > range.first) {
-            v->count.missing++; /* damage: it was there when it was handed out */
             weir_rangeset_remove(ranges, range.first, range.first);
-            weir_ended_add(&group->row.ended, range.first, range.first, WEIR_FATE_LOST);
+            lose(v, group, range.first);
             weir_group_settle(group, range.first, 1);
             continue;
         }

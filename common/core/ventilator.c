@@ -233,26 +233,43 @@ void weir_ventilator_drain(struct weir_ventilator *v)
     weir_intake_close(v->intake, WEIR_CODE_DRAINING, "the ventilator is being stopped");
 }
 
-/* What was noted as sent and is not goes back, so that stopping in good order loses nothing. */
-static void unclaim(struct weir_ventilator *v, struct weir_group *group)
+/* These go back into the state, with the time at which they were accepted: it is part of their id.
+ * False: the log has to be read for that; not waited for when it is `late`. */
+static bool unclaim(struct weir_ventilator *v, struct weir_group *group, struct weir_rangeset *set,
+                    bool late)
 {
-    const struct weir_rangeset *sets[] = {&group->claimed, &group->cleared};
-    for (size_t s = 0; s < 2; s++) {
-        for (size_t r = 0; r < sets[s]->count; r++) {
-            for (uint64_t i = sets[s]->at[r].first; i <= sets[s]->at[r].last; i++) {
-                struct weir_row *row = weir_row_new(group, i, v->now.wall_ms);
-                weir_deferred_put(v, group, row, v->now.wall_ms);
-            }
+    while (set->count) {
+        const uint64_t sequence = set->at[0].first;
+        struct weir_stream_batch *batch;
+        const enum weir_stream_found found = weir_stream_find(&v->stream, sequence, &batch);
+        if (found == WEIR_STREAM_UNKNOWN && !late) {
+            weir_stream_want(&v->stream, sequence, WEIR_READ_BYTES);
+            return false;
+        }
+        const bool here = found == WEIR_STREAM_HERE && batch->record.first <= sequence;
+        const int64_t time_ms = here ? batch->record.time_ms : v->now.wall_ms;
+        weir_rangeset_remove(set, sequence, sequence);
+        weir_deferred_put(v, group, weir_row_new(group, sequence, time_ms), v->now.wall_ms);
+    }
+    return true;
+}
+
+/* What was noted as sent and is not goes back, so that stopping in good order loses nothing. */
+static bool unclaim_all(struct weir_ventilator *v, bool late)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < v->group_count; i++) {
+        struct weir_group *group = v->groups[i];
+        all = unclaim(v, group, &group->claimed, late) && all;
+        all = unclaim(v, group, &group->cleared, late) && all;
+        while (weir_group_final(group) && group->deferred.ready) {
+            struct weir_row *row = weir_deferred_take(group, group->deferred.ready);
+            row->state = WEIR_ROW_DEFERRED;
+            weir_flush_row(v, row, true);
+            weir_row_destroy(&row);
         }
     }
-    weir_rangeset_fini(&group->claimed);
-    weir_rangeset_fini(&group->cleared);
-    while (weir_group_final(group) && group->deferred.ready) {
-        struct weir_row *row = weir_deferred_take(group, group->deferred.ready);
-        row->state = WEIR_ROW_DEFERRED;
-        weir_flush_row(v, row, true);
-        weir_row_destroy(&row);
-    }
+    return all;
 }
 
 static int64_t drain_tick(struct weir_ventilator *v)
@@ -260,15 +277,14 @@ static int64_t drain_tick(struct weir_ventilator *v)
     if (v->state == WEIR_VENTILATOR_DRAINING) {
         const bool late = v->now.mono_ns >= v->drain_until_ns;
         const bool quiet = v->leases.messages == 0 && v->replay_count == 0;
-        if (!weir_accept_idle(v) || (!quiet && !late))
-            return v->drain_until_ns;
+        /* What the storage is doing ends with an event, however late it is. */
+        if (!weir_accept_idle(v) || (!quiet && !late) || !unclaim_all(v, late))
+            return late ? WEIR_TIME_NEVER : v->drain_until_ns;
         if (v->leases.messages)
             weir_ventilator_log(v, WEIR_LOG_WARNING,
                                 "%llu messages are still out; their leases are kept, and their "
                                 "acks count when this ventilator is back",
                                 (unsigned long long)v->leases.messages);
-        for (uint32_t i = 0; i < v->group_count; i++)
-            unclaim(v, v->groups[i]);
         weir_flush_leases(v);
         v->closing_flush = weir_flush_need(v);
         move(v, WEIR_VENTILATOR_CLOSING);

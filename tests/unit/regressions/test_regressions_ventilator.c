@@ -620,6 +620,25 @@ static void a_group_inherits_whatever_was_dropped_before(void **state)
     assert_int_equal(v->groups[1]->deferred.rows, 1);
 }
 
+/* 12: told to end, and its time was over, a ventilator whose last append was still on its way to a
+ * slow disk woke itself up again and again without a pause. */
+static void the_end_of_an_append_is_waited_for(void **state)
+{
+    struct world *self = *state;
+    const struct weir_batch_header header = {0};
+    start(self);
+    settle(self);
+    put(self, producer_id, &header, 1, &plain_message, 0);
+    plain(self, WEIR_EVENT_DRAIN, 0);
+    assert_true(self->script->wake_ns > self->script->now.mono_ns);
+    script_pass_ms(self->script, WEIR_DRAIN_MS);
+    plain(self, WEIR_EVENT_TIMER, 0);
+    assert_true(self->script->wake_ns > self->script->now.mono_ns);
+    assert_int_equal(self->script->stopped, -1);
+    settle(self);
+    assert_int_equal(self->script->stopped, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -640,6 +659,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_group_inherits_whatever_was_dropped_before, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(the_end_of_an_append_is_waited_for, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
