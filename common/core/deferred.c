@@ -2,6 +2,7 @@
  * portions, and only when the portion before is handed out, so that what the state answers never
  * overlaps with what is in memory. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/ventilator.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -110,7 +111,7 @@ static uint32_t wanted(struct weir_ventilator *v, const struct weir_group *group
 {
     uint64_t messages, bytes;
     if (!weir_group_final(group))
-        return WEIR_READY_MAX;
+        return WEIR_CANARY(READY_UNBOUNDED) ? UINT32_MAX : WEIR_READY_MAX;
     weir_dispatch_room(v->dispatch, group->row.policy.name, &messages, &bytes);
     if (messages == 0)
         weir_dispatch_announce(v->dispatch, group->row.policy.name, &v->now);

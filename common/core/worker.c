@@ -1,6 +1,7 @@
 /* The worker's role: each event is handled, then the turn is brought to its end: jobs start,
  * results and acks leave, credit is lent, and the next wake-up is asked for. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/admin.h>
 #include <core/port_name.h>
 #include <core/worker.h>
@@ -137,6 +138,8 @@ static void on_down(void *arg, uint32_t port, const struct weir_now *now)
     struct weir_worker *self = arg;
     (void)now;
     weir_worker_beats_forget(upstream_of(self, port));
+    if (WEIR_CANARY(ACKS_NOT_REPEATED))
+        weir_worker_ack_confirm(upstream_of(self, port), UINT64_MAX);
     self->begun = false;
 }
 

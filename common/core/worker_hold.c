@@ -1,5 +1,6 @@
 /* What a worker holds: leases by name, and under each the lots of messages that came with it. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/worker.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -42,7 +43,9 @@ static struct weir_worker_lease *lease_take(struct weir_worker *self, uint32_t u
         lease = weir_zalloc(1, sizeof *lease);
         lease->name = name;
         lease->lease_ms = control->lease_ms < INT32_MAX ? (int64_t)control->lease_ms : INT32_MAX;
-        lease->deadline_ns = now->mono_ns + lease->lease_ms * WEIR_NS_PER_MS;
+        lease->deadline_ns = WEIR_CANARY(LEASE_END_IGNORED)
+                                 ? WEIR_TIME_NEVER
+                                 : now->mono_ns + lease->lease_ms * WEIR_NS_PER_MS;
         lease->timeout_ms =
             control->timeout_ms < INT32_MAX ? (int64_t)control->timeout_ms : INT32_MAX;
         lease->ordered = control->ordered;

@@ -75,7 +75,9 @@ int weir_survey_scan(struct weir_survey *survey, struct weir_segment *segment, u
         struct weir_record_header header;
         enum weir_look look = weir_look_record(&survey->window, offset, &header);
 
-        if (look == WEIR_LOOK_GOOD && (header.seed != survey->crc || header.first <= segment->last))
+        if (look == WEIR_LOOK_GOOD &&
+            (header.seed != survey->crc || header.first <= segment->last) &&
+            !WEIR_CANARY(STALE_RECORD_ACCEPTED))
             look = WEIR_LOOK_BAD_BODY;
         if (look == WEIR_LOOK_NONE || look == WEIR_LOOK_BAD_BODY) {
             uint64_t from = offset;

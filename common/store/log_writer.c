@@ -268,7 +268,8 @@ int weir_log_begin_segment(struct weir_log *log, uint64_t first, uint64_t bytes,
 
     if (status != 0)
         goto cleanup;
-    weir_entropy(&header.salt, sizeof header.salt);
+    if (!WEIR_CANARY(STALE_RECORD_ACCEPTED))
+        weir_entropy(&header.salt, sizeof header.salt);
     memcpy(header.uuid, log->uuid, sizeof header.uuid);
     weir_segment_header_encode(&header, page);
     if (weir_io_write(log->io, fd, &iov, 1, 0) != 0 || log->io->fsync(log->io, fd) != 0) {

@@ -1,5 +1,6 @@
 /* Batches and slices as they come from a peer or a disk: checking and cutting. These loops run for
  * every message that passes a node, and touch nothing but the index. */
+#include <base/canary.h>
 #include <base/topic.h>
 #include <wire/batch.h>
 #include <wire/batch_header.h>
@@ -108,7 +109,7 @@ static int check_index(const struct weir_bytes *index, const struct weir_bytes *
                               "index: %zu bytes, expected %u entries of %u bytes", index->size,
                               count, width);
     lengths = measure(index->data, count, width);
-    if (lengths.sum != body->size)
+    if (lengths.sum != body->size && !WEIR_CANARY(LENGTHS_BELIEVED))
         return weir_error_set(error, WEIR_EPROTO,
                               "index: the lengths add up to %llu, but the body has %zu bytes",
                               (unsigned long long)lengths.sum, body->size);

@@ -5,13 +5,18 @@
  *   sim_canary --canary NAME --seeds A..B      one, with what it violates
  *   sim_canary --canary NAME --seed N --trace
  *
+ * Some are planted where limits are small: these are played by sim_canary_small, which is this
+ * program with other limits and reports to this one.
+ *
  * Without a name it prints which check found which canary, and fails when one was not found by the
  * check that must, when an invariant's checks found none, or when something is found where no
  * canary is. Each canary has a process of its own, so one that crashes is a find as well. */
 #include "sim.h"
 #include <base/canary.h>
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +27,13 @@
 #define INVARIANTS 12u
 #define JOBS_MAX 2u
 #define SEEDS_MAX 200u /* the budget */
+#define SET_MAX 4u
+
+#ifdef WEIR_LIMITS_SMALL
+#define LIMITS_SMALL true
+#else
+#define LIMITS_SMALL false
+#endif
 
 enum weir_canary weir_canary = WEIR_CANARY_NONE;
 
@@ -29,9 +41,13 @@ static const struct {
     const char *name;
     enum sim_check_name check; /* that must find it */
     const char *text;
+    bool small; /* it is planted where limits are small: in sim_canary_small */
+    struct {
+        const char *name, *value;
+    } set[SET_MAX]; /* parameters of its scenarios */
 } canaries[] = {
-    {"(none)", SIM_CHECKS, "no bug is planted: nothing may be found"},
-#define X(NAME, check, text) {#NAME, SIM_CHECK_##check, text},
+    {.name = "(none)", .check = SIM_CHECKS, .text = "no bug is planted: nothing may be found"},
+#define X(NAME, CHECK, ...) {.name = #NAME, .check = SIM_CHECK_##CHECK, .text = __VA_ARGS__},
 #include "canaries.def"
 #undef X
 };
@@ -63,6 +79,9 @@ static enum sim_check_name play(uint64_t seed, bool trace, bool tell)
     struct sim *sim = weir_zalloc(1, sizeof *sim);
     sim->seed = seed;
     sim->trace = trace;
+    for (uint32_t i = 0; i < SET_MAX && canaries[weir_canary].set[i].name; i++)
+        WEIR_ASSERT(sim_params_set(sim, canaries[weir_canary].set[i].name,
+                                   canaries[weir_canary].set[i].value) == 0);
     const enum sim_check_name failed = sim_play(sim) ? SIM_CHECKS : sim->failed;
     if (tell && failed != SIM_CHECKS)
         printf("seed %" PRIu64 ": %s: %s\n", seed, sim_check_of(failed)->name, sim->failure);
@@ -88,10 +107,32 @@ struct job {
     int fd; /* its reports */
 };
 
+/* The program that was built with small limits lies beside this one. */
+static void small_path(char path[PATH_MAX])
+{
+    const ssize_t bytes = readlink("/proc/self/exe", path, PATH_MAX - sizeof "_small");
+    memcpy(path + (bytes > 0 ? bytes : 0), "_small", sizeof "_small");
+}
+
+static _Noreturn void exec_failed(const char *path)
+{
+    fprintf(stderr, "sim_canary: cannot run %s: %s; build it\n", path, strerror(errno));
+    _exit(70);
+}
+
 /* In the child: report each seed, until it is killed or all are played. */
 static _Noreturn void report_seeds(uint32_t canary, uint64_t from, uint64_t to, int fd)
 {
     weir_canary = (enum weir_canary)canary;
+    if (canaries[canary].small && !LIMITS_SMALL) {
+        char path[PATH_MAX], seeds[48], report[16];
+        snprintf(seeds, sizeof seeds, "%" PRIu64 "..%" PRIu64, from, to);
+        snprintf(report, sizeof report, "%d", fd);
+        small_path(path);
+        execl(path, path, "--canary", canaries[canary].name, "--seeds", seeds, "--report", report,
+              (char *)NULL);
+        exec_failed(path);
+    }
     for (uint64_t seed = from; seed <= to; seed++) {
         const struct report report = {seed, play(seed, false, false)};
         if (write(fd, &report, sizeof report) != (ssize_t)sizeof report)
@@ -268,8 +309,8 @@ static int usage(FILE *out)
 static int list(void)
 {
     for (uint32_t i = 1; i < CANARIES; i++)
-        printf("%-31s %-22s %s\n", canaries[i].name, sim_check_of(canaries[i].check)->name,
-               canaries[i].text);
+        printf("%-31s %-22s %s%s\n", canaries[i].name, sim_check_of(canaries[i].check)->name,
+               canaries[i].text, canaries[i].small ? " (small limits)" : "");
     return 0;
 }
 
@@ -287,14 +328,18 @@ static bool choose(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"canary", required_argument, NULL, 'c'}, {"seeds", required_argument, NULL, 'S'},
-        {"seed", required_argument, NULL, 's'},   {"trace", no_argument, NULL, 't'},
-        {"every", no_argument, NULL, 'e'},        {"list", no_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"canary", required_argument, NULL, 'c'},
+                                            {"seeds", required_argument, NULL, 'S'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"trace", no_argument, NULL, 't'},
+                                            {"every", no_argument, NULL, 'e'},
+                                            {"list", no_argument, NULL, 'l'},
+                                            {"report", required_argument, NULL, 'r'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     static struct hunt hunt = {.from = 1, .to = SEEDS_MAX};
     bool trace = false;
-    int option;
+    int option, report = -1;
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
         if (option == 'l')
             return list();
@@ -305,6 +350,8 @@ int main(int argc, char **argv)
             continue;
         if (option == 's' && sscanf(optarg, "%" SCNu64, &hunt.from) == 1)
             hunt.to = hunt.from;
+        else if (option == 'r' && sscanf(optarg, "%d", &report) == 1)
+            continue;
         else if (option == 't')
             trace = true;
         else if (option == 'e')
@@ -314,6 +361,14 @@ int main(int argc, char **argv)
     }
     if (hunt.from == 0 || hunt.to < hunt.from || optind < argc)
         return usage(stderr);
+    if (canaries[weir_canary].small && !LIMITS_SMALL) {
+        char path[PATH_MAX];
+        small_path(path);
+        execv(path, argv);
+        exec_failed(path);
+    }
+    if (report >= 0)
+        report_seeds(weir_canary, hunt.from, hunt.to, report);
     if (weir_canary != WEIR_CANARY_NONE || trace)
         return play_all(hunt.from, hunt.to, trace);
     for (uint32_t i = 0; i < CANARIES; i++)

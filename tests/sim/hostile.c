@@ -108,6 +108,18 @@ static void frames_make(struct sim *sim, uint32_t port, struct weir_frames *fram
         weir_frames_push(frames, noise(sim));
 }
 
+/* What is tested here must not be asked here, so this is looked at anew. */
+static bool adds_up(const struct weir_batch_header *header, const struct weir_bytes *index,
+                    const struct weir_bytes *body)
+{
+    const uint32_t width = weir_index_width(header->flags);
+    uint64_t sum = 0;
+    for (size_t at = 0; at < index->size; at += width)
+        sum += index->data[at] | (uint32_t)index->data[at + 1] << 8 |
+               (uint32_t)index->data[at + 2] << 16 | (uint32_t)index->data[at + 3] << 24;
+    return sum == body->size;
+}
+
 enum sense { SENSELESS, WRONG_BATCH, RIGHT_BATCH, OTHER };
 
 static enum sense sense_of(const struct weir_frames *frames)
@@ -122,8 +134,10 @@ static enum sense sense_of(const struct weir_frames *frames)
     weir_control_fini(&control);
     if (!put)
         return OTHER;
-    return frames->count == 4 && weir_batch_check(&frames->at[1], &frames->at[2], &frames->at[3],
-                                                  &header, NULL) == 0
+    return frames->count == 4 &&
+                   weir_batch_check(&frames->at[1], &frames->at[2], &frames->at[3], &header,
+                                    NULL) == 0 &&
+                   adds_up(&header, &frames->at[2], &frames->at[3])
                ? RIGHT_BATCH
                : WRONG_BATCH;
 }

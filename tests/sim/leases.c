@@ -6,12 +6,18 @@
 #include <wire/batch.h>
 #include <wire/control.h>
 
+/* Who was out of reach for less is not taken for lost: what a server waits is a little more. */
+#define AWAY_NS (200 * WEIR_NS_PER_MS)
+/* A worker remembers a few beats of each way, and these are among them. */
+#define BEATS_REMEMBERED 8u
+
 struct sim_lease {
     UT_hash_handle hh;
     struct {
         uint64_t incarnation, delivery;
     } name;
     struct sim_process *ventilator;
+    uint64_t epoch; /* of the ventilator's lives */
     int64_t lease_ns, given_ns;
     uint32_t count;  /* indexes */
     uint64_t *acked; /* of each: in which life of its ventilator, last; 0: in none */
@@ -41,9 +47,42 @@ void sim_leases_fini(struct sim *sim)
     }
 }
 
+/* ---- the messages of a slice ---- */
+
+struct walk {
+    const struct weir_bytes *frames;
+    uint32_t width, at;
+    size_t offset;
+};
+
+static bool walk_init(struct walk *walk, const struct weir_bytes *frames)
+{
+    struct weir_batch_header header;
+    if (weir_batch_header_decode(&frames[0], &header, NULL) != 0)
+        return false; /* whoever runs it will say so */
+    *walk = (struct walk){.frames = frames, .width = weir_index_width(header.flags)};
+    return true;
+}
+
+/* The next one; NULL: nobody has sent that. */
+static const struct sim_message *walk_next(struct sim *sim, struct walk *walk)
+{
+    const uint32_t length = weir_index_length(&walk->frames[1], walk->width, walk->at++);
+    struct weir_message_view view;
+    const struct sim_message *message = NULL;
+    if (weir_message_decode(walk->frames[2].data + walk->offset, length, &view, NULL) == 0)
+        message = sim_message_of(sim, view.payload, view.payload_bytes);
+    walk->offset += length;
+    return message;
+}
+
 /* ---- what ventilators say ---- */
 
-void sim_lease_given(struct sim_process *process, const struct weir_control *control)
+static void check_given(struct sim_process *process, const struct sim_lease *lease, uint32_t group,
+                        const struct sim_message *message, uint64_t sequence);
+
+void sim_lease_given(struct sim_process *process, const struct weir_control *control,
+                     const struct weir_frames *frames)
 {
     struct sim *sim = process->sim;
     const struct weir_slice_info *last = &control->slices[control->slice_count - 1];
@@ -54,12 +93,22 @@ void sim_lease_given(struct sim_process *process, const struct weir_control *con
     lease->name.incarnation = control->incarnation;
     lease->name.delivery = control->delivery;
     lease->ventilator = process;
+    lease->epoch = process->epoch;
     lease->given_ns = sim->now_ns;
     lease->lease_ns = (int64_t)control->lease_ms * WEIR_NS_PER_MS;
     lease->count = last->index + last->count;
     lease->acked = weir_zalloc(lease->count, sizeof *lease->acked);
     lease->forgotten = weir_zalloc(lease->count, sizeof *lease->forgotten);
     HASH_ADD(hh, sim->leases, name, sizeof lease->name, lease);
+    const uint32_t group = sim_group_of(sim, control->group.data, control->group.bytes);
+    for (uint32_t i = 0; i < control->slice_count && 3 * i + 3 < frames->count; i++) {
+        struct walk walk;
+        const uint32_t count =
+            walk_init(&walk, &frames->at[3 * i + 1]) ? control->slices[i].count : 0;
+        for (uint32_t n = 0; n < count; n++)
+            check_given(process, lease, group, walk_next(sim, &walk),
+                        control->slices[i].sequence + n);
+    }
 }
 
 void sim_leases_recovered(struct sim_process *process, const struct weir_recovered *recovered)
@@ -89,9 +138,12 @@ void sim_leases_recovered(struct sim_process *process, const struct weir_recover
 struct sim_held {
     struct sim_lease *lease;
     uint32_t index;
+    uint64_t sequence;
     int64_t until_ns;  /* 0: it was said to be lost */
+    int64_t sure_ns;   /* until when its ventilator does not take it back for want of beats */
     int64_t before_ns; /* until when it may have it under a lease that came before this one */
-    const struct sim_link *link; /* by which it came; NULL: it is acked */
+    const struct sim_link *link; /* by which it came; NULL: it is acked … */
+    bool done;                   /* … as done, and the worker says so again until it was heard */
     uint64_t named;              /* in which of the beats that are kept, a bit each: it has several
                                   * ways, and the echo that comes may not be that of the last */
     bool lapsed; /* it was over when it was echoed: nobody can say whether it was let go by then */
@@ -102,18 +154,11 @@ static void held(struct sim_process *process, const struct sim_link *link, struc
                  const struct weir_bytes *frames, const struct weir_slice_info *slice)
 {
     struct sim *sim = process->sim;
-    struct weir_batch_header header;
-    if (weir_batch_header_decode(&frames[0], &header, NULL) != 0)
-        return; /* whoever runs it will say so */
-    const uint32_t width = weir_index_width(header.flags);
-    size_t offset = 0;
-    for (uint32_t i = 0; i < slice->count; i++) {
-        const uint32_t length = weir_index_length(&frames[1], width, i);
-        struct weir_message_view view;
-        const struct sim_message *message = NULL;
-        if (weir_message_decode(frames[2].data + offset, length, &view, NULL) == 0)
-            message = sim_message_of(sim, view.payload, view.payload_bytes);
-        offset += length;
+    const int64_t until_ns = sim_now(process).mono_ns + lease->lease_ns;
+    struct walk walk;
+    const uint32_t count = walk_init(&walk, frames) ? slice->count : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct sim_message *message = walk_next(sim, &walk);
         if (!message)
             continue;
         if (message->number >= process->held_count) {
@@ -124,7 +169,6 @@ static void held(struct sim_process *process, const struct sim_link *link, struc
             process->held_count = capacity;
         }
         struct sim_held *old = &process->held[message->number];
-        const int64_t until_ns = sim_now(process).mono_ns + lease->lease_ns;
         if (old->lease && old->until_ns != 0 && old->lease->given_ns > lease->given_ns) {
             /* It was long on its way, and is not what the ventilator goes by. */
             old->before_ns = until_ns > old->before_ns ? until_ns : old->before_ns;
@@ -133,9 +177,11 @@ static void held(struct sim_process *process, const struct sim_link *link, struc
         const int64_t before_ns = old->until_ns > old->before_ns ? old->until_ns : old->before_ns;
         *old = (struct sim_held){.lease = lease,
                                  .index = slice->index + i,
+                                 .sequence = slice->sequence + i,
                                  .link = link,
                                  .before_ns = before_ns,
-                                 .until_ns = until_ns};
+                                 .until_ns = until_ns,
+                                 .sure_ns = until_ns - (sim->now_ns - lease->given_ns)};
     }
 }
 
@@ -163,11 +209,12 @@ static bool names(const struct weir_control *control, const struct sim_held *hel
 }
 
 /* A worker beats: its leases will last from now, if the echo says that they live. */
-static void beaten(struct sim_process *process, const struct weir_control *control)
+static void beaten(struct sim_process *process, struct sim_link *way,
+                   const struct weir_control *control)
 {
     const uint32_t slot = process->beat_count++ % SIM_BEATS_KEPT;
     const uint64_t bit = UINT64_C(1) << slot;
-    process->beats[slot] = (struct sim_beat){control->serial, sim_now(process).mono_ns};
+    process->beats[slot] = (struct sim_beat){control->serial, sim_now(process).mono_ns, way};
     for (uint32_t i = 0; i < process->held_count; i++) {
         struct sim_held *held = &process->held[i];
         held->named &= ~bit;
@@ -176,17 +223,36 @@ static void beaten(struct sim_process *process, const struct weir_control *contr
     }
 }
 
-/* A ventilator's echo: of what the beat named, this lives, and nothing else. */
+void sim_way_ends(struct sim_link *link)
+{
+    for (uint32_t i = 0; i < SIM_BEATS_KEPT; i++)
+        if (link->client->beats[i].way == link)
+            link->client->beats[i].way = NULL;
+}
+
+/* How many beats went the same way after this one. */
+static uint32_t beats_since(const struct sim_process *process, const struct sim_beat *beat)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < SIM_BEATS_KEPT; i++)
+        count += process->beats[i].way == beat->way && process->beats[i].serial > beat->serial;
+    return count;
+}
+
+/* A ventilator's echo: of what the beat named, this lives, and nothing else. It may come another
+ * way than the beat went, and when that one has ended, the worker does not know of the beat. */
 static void echoed(struct sim_process *process, const struct weir_control *control)
 {
     const struct sim_beat *beat = NULL;
     uint64_t bit = 0;
     const int64_t now_ns = sim_now(process).mono_ns;
     for (uint32_t i = 0; i < SIM_BEATS_KEPT; i++)
-        if (process->beats[i].serial == control->serial) {
+        if (process->beats[i].way && process->beats[i].serial == control->serial) {
             beat = &process->beats[i];
             bit = UINT64_C(1) << i;
         }
+    if (beat && beats_since(process, beat) >= BEATS_REMEMBERED)
+        bit = 0; /* the worker may have forgotten it */
     for (uint32_t i = 0; beat && i < process->held_count; i++) {
         struct sim_held *held = &process->held[i];
         if (!held->lease || ((held->lease->name.incarnation ^ control->incarnation) & 0xffff) != 0)
@@ -197,6 +263,7 @@ static void echoed(struct sim_process *process, const struct weir_control *contr
         else if (held->until_ns < until_ns && held->until_ns != 0) {
             held->lapsed = held->lapsed || now_ns >= held->until_ns;
             held->until_ns = until_ns;
+            held->sure_ns = until_ns > held->sure_ns ? until_ns : held->sure_ns;
         }
     }
 }
@@ -216,6 +283,19 @@ static void acked(struct sim_process *process, const struct weir_control *contro
     }
 }
 
+/* Who was away for long may have been taken for lost. */
+static bool is_long(const struct sim_link *link)
+{
+    return link->broken_ns && link->client->sim->now_ns - link->broken_ns > AWAY_NS;
+}
+
+static void ready(struct sim_link *link)
+{
+    if (is_long(link))
+        link->away_ns = link->client->sim->now_ns;
+    link->broken_ns = 0;
+}
+
 void sim_overhear(struct sim_process *to, struct sim_link *link, const struct weir_frames *frames)
 {
     struct weir_control control;
@@ -223,6 +303,8 @@ void sim_overhear(struct sim_process *to, struct sim_link *link, const struct we
         return;
     if (to->kind == SIM_VENTILATOR && control.verb == WEIR_VERB_JOIN)
         sim_group_asked(to, &control);
+    if (to == link->server && control.verb == WEIR_VERB_READY)
+        ready(link);
     if (to->kind == SIM_WORKER && control.verb == WEIR_VERB_DELIVER)
         delivered(to, link, &control, frames);
     if (to == link->server)
@@ -239,21 +321,87 @@ void sim_overhear(struct sim_process *to, struct sim_link *link, const struct we
     weir_control_fini(&control);
 }
 
-void sim_overhear_worker(struct sim_process *process, const struct weir_frames *frames)
+static struct sim_link *way_of(struct sim_process *process, uint32_t port)
+{
+    uint32_t i = 0;
+    while (process->links[i].client_port != port)
+        i++;
+    return &process->links[i];
+}
+
+/* It keeps each ack until it was heard, but not more of them than it may. */
+static void acks(struct sim_process *process, const struct weir_ack *ack)
+{
+    for (uint32_t i = 0; i < process->held_count; i++) {
+        struct sim_held *held = &process->held[i];
+        if (!held->link || !is_in(&ack->lease, held))
+            continue;
+        held->link = NULL;
+        held->done = ack->outcome == WEIR_DONE && process->held_count <= WEIR_ACKS_KEPT_MAX;
+    }
+}
+
+void sim_overhear_worker(struct sim_process *process, uint32_t port,
+                         const struct weir_frames *frames)
 {
     struct weir_control control;
     if (frames->count == 0 || weir_control_decode(&frames->at[0], &control, NULL) != 0)
         return;
     if (control.verb == WEIR_VERB_HEARTBEAT)
-        beaten(process, &control);
+        beaten(process, way_of(process, port), &control);
     for (uint32_t a = 0; control.verb == WEIR_VERB_ACK && a < control.ack_count; a++)
-        for (uint32_t i = 0; i < process->held_count; i++)
-            if (process->held[i].link && is_in(&control.acks[a].lease, &process->held[i]))
-                process->held[i].link = NULL;
+        acks(process, &control.acks[a]);
+    if (control.verb == WEIR_VERB_ACK)
+        sim_snap(way_of(process, port));
     weir_control_fini(&control);
 }
 
 /* ---- checks ---- */
+
+/* Since then, the worker was out of this ventilator's reach for so long, or is, that what it has
+ * may count as lost. */
+static bool was_away(const struct sim_process *worker, const struct sim_process *ventilator,
+                     int64_t since_ns)
+{
+    for (uint32_t i = 0; i < worker->link_count; i++) {
+        const struct sim_link *link = &worker->links[i];
+        const bool leads = link->client_port >= WEIR_PORT_FROM &&
+                           (link->server->kind == SIM_RELAY || link->server == ventilator);
+        if (leads && (is_long(link) || link->away_ns >= since_ns))
+            return true;
+    }
+    return false;
+}
+
+/* Invariant 7: what a worker has, or has done and says so, is nobody else's while its lease lives.
+ * A ventilator may take it back when it was not heard of for the lease's time, when the worker was
+ * away or ends, or when the time for an attempt is over, which only who is stubborn lets come to
+ * that; and what it knows may be lost when it ends itself. */
+static void check_given(struct sim_process *process, const struct sim_lease *lease, uint32_t group,
+                        const struct sim_message *message, uint64_t sequence)
+{
+    struct sim *sim = process->sim;
+    if (!message || group == SIM_GROUPS_MAX || sim->groups[group].at[process->index].removed)
+        return;
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        const struct sim_process *worker = &sim->processes[i];
+        if (worker->kind != SIM_WORKER || worker->group != group || !worker->role ||
+            worker->told_to_stop || worker->stubborn || message->number >= worker->held_count)
+            continue;
+        const struct sim_held *held = &worker->held[message->number];
+        if ((!held->link && !held->done) || held->sequence != sequence || held->until_ns == 0 ||
+            held->lease->ventilator != process || held->lease->epoch != process->epoch ||
+            held->sure_ns - held->lease->lease_ns / 16 <= sim_now(worker).mono_ns ||
+            was_away(worker, process, held->lease->given_ns))
+            continue;
+        sim_fail(sim, SIM_CHECK_GIVEN_AGAIN,
+                 "%s hands out message %u as lease %llx, %llu, and %s %s it under lease %llx, %llu",
+                 process->name, message->number, (unsigned long long)lease->name.incarnation,
+                 (unsigned long long)lease->name.delivery, worker->name,
+                 held->done ? "has done" : "has", (unsigned long long)held->lease->name.incarnation,
+                 (unsigned long long)held->lease->name.delivery);
+    }
+}
 
 void sim_check_lease(struct sim_process *process, const struct sim_message *message)
 {

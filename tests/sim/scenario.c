@@ -317,6 +317,23 @@ static void break_one(struct sim *sim, struct sim_process *process)
     sim_break(&process->links[weir_random_below(&sim->random, process->link_count)]);
 }
 
+static void snap(struct sim *sim, struct sim_process *process, void *arg, uint64_t number)
+{
+    struct sim_link *link = arg;
+    (void)number;
+    if (!process || sim->now_ns >= sim->faults_end_ns)
+        return;
+    sim_disturb(process);
+    sim_break(link);
+}
+
+void sim_snap(struct sim_link *link)
+{
+    struct sim *sim = link->client->sim;
+    if (sim->params.snaps && weir_random_below(&sim->random, 16) == 0)
+        sim_at(sim, sim_delay(sim, WEIR_NS_PER_MS), link->client, snap, link, 0);
+}
+
 /* What cannot be done now, or to this process, is not. */
 static void fault(struct sim *sim, struct sim_process *none, void *arg, uint64_t number)
 {

@@ -120,7 +120,9 @@ struct sim_link {
     uint64_t generation; /* counts connections: what is in flight on an older one is lost */
     int64_t last_up_ns, last_down_ns; /* a connection keeps the order */
     bool connecting;
-    bool session; /* the server has said WELCOME on this connection */
+    bool session;      /* the server has said WELCOME on this connection */
+    int64_t broken_ns; /* since when the server has not heard READY again; 0: it has */
+    int64_t away_ns;   /* when that last had been so for long enough to count as a loss */
     struct sim_credit {
         uint64_t limit_messages, limit_bytes, sent_messages, sent_bytes;
         uint32_t flying; /* DELIVERs that have not arrived … */
@@ -171,7 +173,8 @@ struct sim_process {
     uint32_t held_count;
     struct sim_beat {
         uint64_t serial;
-        int64_t sent_ns; /* by its own clock */
+        int64_t sent_ns;      /* by its own clock */
+        struct sim_link *way; /* NULL: forgotten, with its way's session */
     } beats[SIM_BEATS_KEPT];
     uint32_t beat_count;
     uint32_t group;
@@ -423,6 +426,8 @@ bool sim_replayers_done(const struct sim *sim);
 /* scenario.c */
 void sim_scenario(struct sim *sim);
 void sim_crash_awhile(struct sim *sim, struct sim_process *process);
+/* What matters has just been sent there: the connection may break before it arrives. */
+void sim_snap(struct sim_link *link);
 void sim_heal(struct sim *sim); /* end of faults: everything comes back */
 
 /* power.c */
@@ -457,13 +462,17 @@ void sim_tried(struct sim_message *message, uint32_t group, uint32_t attempt);
 
 /* leases.c */
 struct weir_control;
-void sim_lease_given(struct sim_process *process, const struct weir_control *control);
+void sim_lease_given(struct sim_process *process, const struct weir_control *control,
+                     const struct weir_frames *frames);
 /* A ventilator starts, and knows of these leases. */
 void sim_leases_recovered(struct sim_process *process, const struct weir_recovered *recovered);
 /* Frames that have reached a process. */
 void sim_overhear(struct sim_process *to, struct sim_link *link, const struct weir_frames *frames);
-/* Frames that a worker sends to its upstreams. */
-void sim_overhear_worker(struct sim_process *process, const struct weir_frames *frames);
+/* Frames that a worker sends to one of its upstreams. */
+void sim_overhear_worker(struct sim_process *process, uint32_t port,
+                         const struct weir_frames *frames);
+/* A client is about to hear that its connection has ended, or that there is a new one. */
+void sim_way_ends(struct sim_link *link);
 void sim_leases_fini(struct sim *sim);
 /* A worker starts a message. */
 /* How many messages the worker has and has not acked. */

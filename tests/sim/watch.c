@@ -70,7 +70,7 @@ void sim_watch(struct sim_process *process, const struct weir_frames *frames)
     if (control.verb == WEIR_VERB_JOINED)
         sim_group_joined(process, &control);
     if (control.verb == WEIR_VERB_DELIVER)
-        sim_lease_given(process, &control);
+        sim_lease_given(process, &control, frames);
     if (control.verb == WEIR_VERB_DELIVER && WEIR_HAS(&control, ALONE) && control.alone)
         suspect_out(process->sim, &control, frames);
     for (uint32_t i = 0; control.verb == WEIR_VERB_GO && i < control.lease_count; i++)

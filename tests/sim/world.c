@@ -225,6 +225,7 @@ static void link_connect(struct sim *sim, struct sim_process *process, void *arg
     memset(link->credit, 0, sizeof link->credit);
     sim_log(sim, link->client->name, "connected to %s as %llu", link->server->name,
             (unsigned long long)link->peer);
+    sim_way_ends(link);
     struct weir_event event = {.type = WEIR_EVENT_LINK_UP, .port = link->client_port};
     sim_step(link->client, &event);
 }
@@ -256,7 +257,10 @@ static void link_end_notices(struct sim *sim, struct sim_process *process, void 
             .type = end->server ? WEIR_EVENT_PEER_GONE : WEIR_EVENT_LINK_DOWN,
             .port = end->server ? end->link->server_port : end->link->client_port,
             .peer = end->server ? end->peer : 0};
-        if (end->server || end->link->peer == 0)
+        const bool still = end->server || end->link->peer == 0;
+        if (still && !end->server)
+            sim_way_ends(end->link);
+        if (still)
             sim_step(process, &event);
     }
     free(end);
@@ -285,6 +289,7 @@ void sim_break(struct sim_link *link)
     uint64_t peer = link->peer;
     link->peer = 0;
     link->generation++;
+    link->broken_ns = link->broken_ns ? link->broken_ns : sim->now_ns;
     sim_count(sim, SIM_COUNT_BREAKS);
     sim_log(sim, link->client->name, "connection to %s breaks", link->server->name);
     link_notice(link, peer, true, sim_delay(sim, 5 * WEIR_NS_PER_MS));
@@ -299,7 +304,7 @@ static void host_send(void *self, uint32_t port, uint64_t peer, struct weir_fram
     if (port == WEIR_PORT_DISPATCH)
         sim_watch(process, frames);
     if (port >= WEIR_PORT_FROM && process->kind == SIM_WORKER)
-        sim_overhear_worker(process, frames);
+        sim_overhear_worker(process, port, frames);
     if (sim->hostile.process == process && sim->hostile.peer == peer)
         sim->hostile.answers++;
     if (port == WEIR_PORT_SUBMIT && process->kind == SIM_VENTILATOR)
@@ -479,6 +484,7 @@ void sim_start(struct sim_process *process)
     free(process->held);
     process->held = NULL;
     process->held_count = 0;
+    memset(process->beats, 0, sizeof process->beats);
     process->stalled_until_ns = process->stalled_count = 0;
     process->role = sim_role_new(process);
     if (!process->role) { /* its storage cannot be opened now */
