@@ -162,8 +162,7 @@ static void on_join(void *arg, uint64_t peer, const struct weir_control *control
     struct relay_group *group = group_get(self, name);
     if (!group) {
         weir_dispatch_error(self->down, peer, WEIR_CODE_LIMIT,
-                            "too many groups are served through this router already", name,
-                            NULL);
+                            "too many groups are served through this router already", name, NULL);
         return;
     }
     add_joiner(group, peer, control);
