@@ -1,5 +1,6 @@
 #include "log_format.h"
-#include "little_endian.h"
+
+#include <base/little_endian.h>
 
 #include <isa-l/crc.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* What a start wants to know of the state. */
-#include "little_endian.h"
 #include "state.h"
 #include "state_words.h"
 
 #include <base/alloc.h>
 #include <base/clock.h>
+#include <base/little_endian.h>
 
 #include <inttypes.h>
 #include <stdio.h>

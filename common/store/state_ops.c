@@ -1,10 +1,10 @@
 /* The operations of a state transaction, each as the statements that carry it out. */
-#include "little_endian.h"
 #include "state.h"
 #include "state_words.h"
 
 #include <base/alloc.h>
 #include <base/clock.h>
+#include <base/little_endian.h>
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 #include <base/alloc.h>
 #include <base/directories.h>
 #include <base/limits.h>
+#include <base/little_endian.h>
 #include <errno.h>
 #include <hold/hold_sqlite.h>
 #include <inttypes.h>
@@ -9,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WAL_BYTES_KEPT (16u << 20)
-#define ANSWER_BYTES 28u /* number, first, time: u64 each; count: u32; little-endian */
+#define WAL_BYTES_KEPT (16u << 20) /* of one that a slow reader made longer */
+#define ANSWER_BYTES 28u           /* number, first, time: u64 each; count: u32; little-endian */
 
 static const char holder_tables[] =
     "CREATE TABLE producers (id BLOB PRIMARY KEY, number INTEGER NOT NULL,"
@@ -165,20 +166,6 @@ int weir_hold_db_begin(struct weir_hold_db *self, struct weir_error *error)
     return status == 0 ? weir_database_begin(&self->file, error) : status;
 }
 
-static void put_le(uint8_t *at, uint64_t value, uint32_t bytes)
-{
-    for (uint32_t i = 0; i < bytes; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint64_t get_le(const uint8_t *at, uint32_t bytes)
-{
-    uint64_t value = 0;
-    for (uint32_t i = 0; i < bytes; i++)
-        value |= (uint64_t)at[i] << (8 * i);
-    return value;
-}
-
 int weir_hold_db_note(struct weir_hold_db *self, const struct weir_store_request *request,
                       struct weir_error *error)
 {
@@ -186,10 +173,10 @@ int weir_hold_db_note(struct weir_hold_db *self, const struct weir_store_request
     uint8_t answers[WEIR_PRODUCER_WINDOW_MAX * ANSWER_BYTES];
     for (uint32_t i = 0; i < row->answer_count; i++) {
         uint8_t *at = &answers[(size_t)i * ANSWER_BYTES];
-        put_le(at, row->answers[i].number, 8);
-        put_le(at + 8, row->answers[i].first, 8);
-        put_le(at + 16, (uint64_t)row->answers[i].time_ms, 8);
-        put_le(at + 24, row->answers[i].count, 4);
+        put_u64(at, row->answers[i].number);
+        put_u64(at + 8, row->answers[i].first);
+        put_u64(at + 16, (uint64_t)row->answers[i].time_ms);
+        put_u32(at + 24, row->answers[i].count);
     }
     weir_bind_blob(self->put_producer, 1, row->id, sizeof row->id);
     sqlite3_bind_int64(self->put_producer, 2, (int64_t)row->number);
@@ -252,10 +239,10 @@ static int read_producer(sqlite3_stmt *statement, struct weir_producer_row *row)
     for (uint32_t i = 0; i < row->answer_count; i++) {
         const uint8_t *at = &answers[(size_t)i * ANSWER_BYTES];
         row->answers[i] = (struct weir_producer_answer){
-            .number = get_le(at, 8),
-            .first = get_le(at + 8, 8),
-            .time_ms = (int64_t)get_le(at + 16, 8),
-            .count = (uint32_t)get_le(at + 24, 4),
+            .number = get_u64(at),
+            .first = get_u64(at + 8),
+            .time_ms = (int64_t)get_u64(at + 16),
+            .count = get_u32(at + 24),
         };
     }
     return 0;

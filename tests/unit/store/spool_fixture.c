@@ -1,7 +1,7 @@
 #include "spool_fixture.h"
 
 #include <base/alloc.h>
-#include <store/little_endian.h>
+#include <base/little_endian.h>
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* The worked example in docs/format.md is a segment as the code writes it. */
 #include <base/alloc.h>
-#include <store/little_endian.h>
+#include <base/little_endian.h>
 #include <store/log_format.h>
 
 #include <ctype.h>

@@ -2,7 +2,7 @@
 #include "spool_fixture.h"
 
 #include <base/alloc.h>
-#include <store/little_endian.h>
+#include <base/little_endian.h>
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
-/* Numbers as the spool's files have them. */
-#ifndef WEIR_STORE_LITTLE_ENDIAN_H
-#define WEIR_STORE_LITTLE_ENDIAN_H
+/* Numbers as our files have them. */
+#ifndef WEIR_BASE_LITTLE_ENDIAN_H
+#define WEIR_BASE_LITTLE_ENDIAN_H
 
 #include <endian.h>
 #include <stdint.h>
