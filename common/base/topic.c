@@ -1,6 +1,7 @@
 #include <base/limits.h>
 #include <base/topic.h>
 
+#include <stdio.h>
 #include <string.h>
 
 static bool word_char(char c)
@@ -76,4 +77,22 @@ bool weir_name_valid(const char *name, size_t bytes)
         if (!word_char(name[i]) && name[i] != '.')
             return false;
     return true;
+}
+
+void weir_topics_text(char text[WEIR_TOPICS_TEXT_BYTES], const char *const *patterns,
+                      uint32_t count)
+{
+    enum { MORE_BYTES = sizeof " and 4294967295 more" };
+    size_t bytes = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < count; i++) {
+        const size_t needs = strlen(patterns[i]) + (i > 0 ? 2 : 0);
+        if (bytes + needs + MORE_BYTES > WEIR_TOPICS_TEXT_BYTES) {
+            snprintf(text + bytes, WEIR_TOPICS_TEXT_BYTES - bytes, " and %u more", count - i);
+            return;
+        }
+        snprintf(text + bytes, WEIR_TOPICS_TEXT_BYTES - bytes, "%s%s", i > 0 ? ", " : "",
+                 patterns[i]);
+        bytes += needs;
+    }
 }

@@ -5,11 +5,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Whether the text is a valid topic, or a valid pattern. */
 bool weir_topic_valid(const char *topic, size_t bytes);
 bool weir_topic_pattern_valid(const char *pattern, size_t bytes);
 bool weir_topic_match(const char *pattern, const char *topic, size_t topic_bytes);
+/* Patterns, for people: "user.signed_up, order.>", and how many more there are when not all fit. */
+#define WEIR_TOPICS_TEXT_BYTES 512
+void weir_topics_text(char text[WEIR_TOPICS_TEXT_BYTES], const char *const *patterns,
+                      uint32_t count);
 /* A node's, group's or topology's name: letters, digits, '_', '-', '.'; 1 … WEIR_NAME_BYTES_MAX. */
 bool weir_name_valid(const char *name, size_t bytes);
 

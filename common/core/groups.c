@@ -143,12 +143,26 @@ static void wait_for_flush(struct weir_ventilator *v, uint64_t peer,
                                                    .flush = weir_flush_need(v)};
 }
 
-/* Why the group cannot be had; NULL: it can, or is there. */
+static const char *other_topics(const struct weir_group *group, char *text, size_t size)
+{
+    const struct weir_group_policy *policy = &group->row.policy;
+    const char *patterns[WEIR_TOPIC_PATTERNS_MAX];
+    char topics[WEIR_TOPICS_TEXT_BYTES];
+    for (uint32_t i = 0; i < policy->topic_count; i++)
+        patterns[i] = policy->topics[i];
+    weir_topics_text(topics, patterns, policy->topic_count);
+    snprintf(text, size,
+             "group %s exists with the topics %s: join it with these, or use another name",
+             policy->name, topics);
+    return text;
+}
+
+/* Why the group cannot be had; NULL: it can, or is there. `text` is room for it. */
 static const char *objection(const struct weir_ventilator *v, const struct weir_group *group,
-                             const struct weir_group_policy *policy)
+                             const struct weir_group_policy *policy, char *text, size_t size)
 {
     if (group && !weir_policy_same_topics(&group->row.policy, policy))
-        return "this group exists with other topics: use another name, or the same topics";
+        return other_topics(group, text, size);
     if (v->join_count == WEIR_JOINS_MAX || v->state != WEIR_VENTILATOR_OPEN)
         return "the ventilator cannot take a new group now; try again later";
     if (!group && !v->config.dynamic_groups)
@@ -161,7 +175,7 @@ static const char *objection(const struct weir_ventilator *v, const struct weir_
 
 void weir_groups_join(struct weir_ventilator *v, uint64_t peer, const struct weir_control *control)
 {
-    char name[WEIR_NAME_BYTES_MAX + 1];
+    char name[WEIR_NAME_BYTES_MAX + 1], text[WEIR_TEXT_BYTES_MAX];
     struct weir_group_policy policy;
     if (control->group.bytes > WEIR_NAME_BYTES_MAX ||
         !weir_name_valid(control->group.data, control->group.bytes))
@@ -169,7 +183,7 @@ void weir_groups_join(struct weir_ventilator *v, uint64_t peer, const struct wei
     snprintf(name, sizeof name, "%.*s", (int)control->group.bytes, control->group.data);
     struct weir_group *group = weir_groups_find(v, name, strlen(name));
     const char *wrong = policy_of(control, &policy)
-                            ? objection(v, group, &policy)
+                            ? objection(v, group, &policy, text, sizeof text)
                             : "JOIN names no topics, or a topic pattern that is not valid";
     if (wrong) {
         weir_dispatch_error(v->dispatch, peer, WEIR_CODE_GROUP, wrong, name,

@@ -99,6 +99,25 @@ static void names_have_no_spaces_or_slashes(void **state)
     assert_false(weir_name_valid(longest, WEIR_NAME_BYTES_MAX + 1));
 }
 
+static void patterns_are_told_as_far_as_they_fit(void **state)
+{
+    static const char *const two[] = {"user.*", "order.>"};
+    char longest[WEIR_TOPIC_BYTES_MAX + 1] = {0}, text[WEIR_TOPICS_TEXT_BYTES];
+    const char *many[9];
+
+    (void)state;
+    weir_topics_text(text, two, 1);
+    assert_string_equal(text, "user.*");
+    weir_topics_text(text, two, 2);
+    assert_string_equal(text, "user.*, order.>");
+    memset(longest, 'a', WEIR_TOPIC_BYTES_MAX);
+    for (size_t i = 0; i < 9; i++)
+        many[i] = longest;
+    weir_topics_text(text, many, 9);
+    assert_memory_equal(text, longest, WEIR_TOPIC_BYTES_MAX);
+    assert_string_equal(text + WEIR_TOPIC_BYTES_MAX, " and 8 more");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -106,6 +125,7 @@ int main(void)
         cmocka_unit_test(wildcards_stand_alone),
         cmocka_unit_test(patterns_match_word_by_word),
         cmocka_unit_test(names_have_no_spaces_or_slashes),
+        cmocka_unit_test(patterns_are_told_as_far_as_they_fit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,7 +92,7 @@ struct stage {
     struct weir_bytes admin;       /* the last ANSWER's map */
     char admin_error[32];
     uint32_t waiting_said, go_said, joined;
-    char group_error[64];
+    char group_error[128];
     uint32_t echoed;     /* leases in the last echo */
     uint64_t steps_left; /* storage completions until the crash; UINT64_MAX: none */
     bool crashed;

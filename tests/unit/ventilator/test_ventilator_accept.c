@@ -270,6 +270,9 @@ static void test_join(void **state)
     stage_control(s, WEIR_PORT_DISPATCH, W, &join);
     assert_int_equal(s->joined, 2);
     assert_string_equal(s->admin_error, WEIR_CODE_GROUP);
+    assert_string_equal(
+        s->group_error,
+        "group late exists with the topics t.a: join it with these, or use another name");
     WEIR_SET(&join, group, GROUP, weir_text_of("history"));
     WEIR_SET(&join, from, FROM, weir_text_of("earliest"));
     topics[0] = weir_text_of("t.>");
