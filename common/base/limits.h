@@ -106,6 +106,7 @@
 #define WEIR_ROUTES_MAX 65536u                /* workers behind routers whose way is remembered */
 #define WEIR_OFFER_SHARE_MIN 64u /* an offer is not cut below this to be fair to others */
 #define WEIR_ALONE_ROUTER_MAX 4u /* suspects out at one router, a group */
+#define WEIR_ASKS_MAX 16u        /* sets of topics that workers JOIN one group with, at a router */
 #define WEIR_HELD_ACKS_MAX 4096u /* frames a router keeps for an upstream that is away … */
 #define WEIR_HELD_ACKS_BYTES_MAX (16u << 20) /* … and their size */
 

@@ -160,7 +160,8 @@ void weir_dispatch_credit(struct weir_dispatch *self, struct peer *peer,
     struct group *group = weir_dispatch_group_get(self, name, control->group.bytes);
     if (!group) {
         weir_dispatch_error(self, peer->number, WEIR_CODE_LIMIT,
-                            "too many groups are served here already", name, NULL);
+                            "too many groups are served here already", name,
+                            WEIR_HAS(control, SERIAL) ? &control->serial : NULL);
         return;
     }
     struct service *service = weir_dispatch_service_get(self, peer, group);

@@ -29,10 +29,10 @@ struct relay_group *weir_relay_group(const struct relay *self, const char *name,
 static void group_destroy(struct relay *self, struct relay_group *group)
 {
     weir_relay_queue_fini(self, group);
+    weir_relay_join_fini(group);
     weir_heap_remove(&self->idle, &group->idle);
     HASH_DEL(self->groups, group);
     free(group->loans);
-    free(group->joiners);
     free(group);
 }
 
@@ -41,7 +41,7 @@ static bool group_forget_one(struct relay *self)
 {
     struct relay_group *group, *next;
     HASH_ITER (hh, self->groups, group, next) {
-        if (group->queue || group->suspects || group->joiner_count > 0 ||
+        if (group->queue || group->suspects || weir_relay_joining(group) ||
             weir_dispatch_servers(self->down, group->name, NULL) > 0)
             continue;
         bool forgotten = true;
@@ -137,21 +137,6 @@ static void on_released(void *arg, const struct weir_lease_ref *leases, uint32_t
     weir_relay_order_lost(self, leases, count);
 }
 
-static void add_joiner(struct relay_group *group, uint64_t peer, const struct weir_control *join)
-{
-    struct joiner joiner = {peer, join->serial, WEIR_HAS(join, SERIAL)};
-    for (uint32_t i = 0; i < group->joiner_count; i++) {
-        if (group->joiners[i].peer == peer) {
-            group->joiners[i] = joiner;
-            return;
-        }
-    }
-    if (group->joiner_count == WEIR_PEERS_MAX)
-        return; /* its peers are gone, or it would have found itself */
-    group->joiners = weir_realloc(group->joiners, group->joiner_count + 1u, sizeof *group->joiners);
-    group->joiners[group->joiner_count++] = joiner;
-}
-
 static void on_join(void *arg, uint64_t peer, const struct weir_control *control,
                     const struct weir_now *now)
 {
@@ -162,21 +147,11 @@ static void on_join(void *arg, uint64_t peer, const struct weir_control *control
     struct relay_group *group = group_get(self, name);
     if (!group) {
         weir_dispatch_error(self->down, peer, WEIR_CODE_LIMIT,
-                            "too many groups are served through this router already", name, NULL);
+                            "too many groups are served through this router already", name,
+                            WEIR_HAS(control, SERIAL) ? &control->serial : NULL);
         return;
     }
-    add_joiner(group, peer, control);
-    char *topics[WEIR_TOPIC_PATTERNS_MAX];
-    for (uint32_t i = 0; i < control->topic_count; i++)
-        topics[i] = weir_strndup(control->topics[i].data, control->topics[i].bytes);
-    char *from =
-        WEIR_HAS(control, FROM) ? weir_strndup(control->from.data, control->from.bytes) : NULL;
-    for (uint32_t i = 0; i < self->upstream_count; i++)
-        weir_session_serve(self->upstreams[i].session, name, (const char *const *)topics,
-                           control->topic_count, from);
-    for (uint32_t i = 0; i < control->topic_count; i++)
-        free(topics[i]);
-    free(from);
+    weir_relay_join(self, group, peer, control);
 }
 
 /* ---- from above ---- */
@@ -193,6 +168,7 @@ static void on_welcome(void *arg, uint32_t port, const struct weir_control *cont
     struct relay_group *group, *next;
     HASH_ITER (hh, self->groups, group, next)
         group->loans[index] = (struct loan){0};
+    weir_relay_join_welcome(self, index);
     weir_relay_lend_all(self);
 }
 
@@ -225,51 +201,11 @@ static void on_waiting(struct relay *self, uint32_t index, struct relay_group *g
         weir_dispatch_announce(self->down, group->name, &self->now);
 }
 
-static void on_joined(struct relay *self, uint32_t index, struct relay_group *group,
-                      const struct weir_control *control)
-{
-    group->loans[index].absent = false;
-    struct weir_control joined = {.verb = WEIR_VERB_JOINED};
-    WEIR_SET(&joined, group, GROUP, weir_text_of(group->name));
-    if (self->upstream_count == 1 && WEIR_HAS(control, START))
-        WEIR_SET(&joined, start, START, control->start);
-    for (uint32_t i = 0; i < group->joiner_count; i++) {
-        joined.has &= ~(UINT64_C(1) << WEIR_FIELD_SERIAL);
-        if (group->joiners[i].has_serial)
-            WEIR_SET(&joined, serial, SERIAL, group->joiners[i].serial);
-        weir_dispatch_send(self->down, group->joiners[i].peer, &joined);
-    }
-    group->joiner_count = 0;
-    weir_relay_lend(self, group);
-}
-
-/* One upstream has no such group, or refuses to make it. The workers are told when none has it. */
-static void on_group_error(struct relay *self, uint32_t index, struct relay_group *group,
-                           const struct weir_control *control)
-{
-    group->loans[index].absent = true;
-    for (uint32_t i = 0; i < self->upstream_count; i++)
-        if (!group->loans[i].absent)
-            return;
-    char *text = weir_strndup(control->text.data, control->text.bytes);
-    weir_dispatch_refuse(self->down, group->name, text);
-    for (uint32_t i = 0; i < group->joiner_count; i++) {
-        const struct joiner *joiner = &group->joiners[i];
-        weir_dispatch_error(self->down, joiner->peer, WEIR_CODE_GROUP, text, group->name,
-                            joiner->has_serial ? &joiner->serial : NULL);
-    }
-    free(text);
-    group->joiner_count = 0;
-}
-
 static void on_error(struct relay *self, uint32_t index, struct relay_group *group,
                      const struct weir_control *control)
 {
-    bool about_group = control->code.bytes == strlen(WEIR_CODE_GROUP) &&
-                       memcmp(control->code.data, WEIR_CODE_GROUP, control->code.bytes) == 0;
-    if (about_group && group) {
-        on_group_error(self, index, group, control);
-        weir_relay_lend(self, group);
+    if (group && weir_session_about_group(control)) {
+        weir_relay_refused(self, index, group, control);
         return;
     }
     const struct weir_port_name name = weir_port_name(&self->host, WEIR_PORT_FROM + index);
@@ -306,7 +242,7 @@ static void on_control(void *arg, uint32_t port, const struct weir_control *cont
         break;
     case WEIR_VERB_JOINED:
         if (group)
-            on_joined(self, index, group, control);
+            weir_relay_joined(self, index, group, control);
         break;
     case WEIR_VERB_ERROR:
         on_error(self, index, group, control);
@@ -328,8 +264,8 @@ static void on_control(void *arg, uint32_t port, const struct weir_control *cont
 static void on_down(void *arg, uint32_t port, const struct weir_now *now)
 {
     struct relay *self = arg;
-    (void)port;
     self->now = *now;
+    weir_relay_join_down(self, port - WEIR_PORT_FROM);
     weir_relay_lend_all(self);
 }
 

@@ -37,17 +37,14 @@ static uint64_t least(uint64_t a, uint64_t b)
 static void look(struct relay *self, struct relay_group *group, uint32_t i, struct sum *sum)
 {
     struct share *share = &self->shares[i];
-    const struct upstream *upstream = &self->upstreams[i];
-    const struct loan *loan = &group->loans[i];
-    struct weir_credit credit = weir_session_credit(upstream->session, group->name);
-    *share = (struct share){.usable = weir_session_open(upstream->session) && !upstream->refused &&
-                                      !loan->absent,
+    struct weir_credit credit = weir_session_credit(self->upstreams[i].session, group->name);
+    *share = (struct share){.usable = weir_relay_lendable(self, group, i),
                             .unused_messages = less(credit.limit_messages, credit.used_messages),
                             .unused_bytes = less(credit.limit_bytes, credit.used_bytes),
                             .held_messages = less(credit.ceiling_messages, credit.used_messages),
                             .held_bytes = less(credit.ceiling_bytes, credit.used_bytes),
                             .withdrawing = credit.withdrawing};
-    share->hungry = share->usable && loan->hungry;
+    share->hungry = share->usable && group->loans[i].hungry;
     sum->usable += share->usable;
     sum->hungry += share->hungry;
     sum->held_messages += share->held_messages;
@@ -169,6 +166,9 @@ static void set_idle(struct relay *self, struct relay_group *group, const struct
 void weir_relay_lend(struct relay *self, struct relay_group *group)
 {
     struct sum sum = {0};
+    if (weir_dispatch_servers(self->down, group->name, NULL) == 0 &&
+        weir_relay_lent(self, group) == 0)
+        return; /* no upstream need hear of it */
     if (!self->shares)
         self->shares = weir_zalloc(self->upstream_count, sizeof *self->shares);
     for (uint32_t i = 0; i < self->upstream_count; i++)

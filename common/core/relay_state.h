@@ -3,6 +3,7 @@
  *   relay.c         events, what the sessions say, drain
  *   relay_route.c   which way up: acks, beats, losses
  *   relay_lend.c    the workers' credit, lent to the upstreams
+ *   relay_join.c    groups that are joined, and with which topics
  *   relay_queue.c   deliveries on their way down, split to fit
  *   relay_order.c   the same where a key's messages must stay in order
  *   relay_admin.c   stats, drain
@@ -22,6 +23,7 @@
 
 struct relay;
 struct order;
+struct ask;
 
 /* A delivery, or what is left of it, that waits for room. */
 struct item {
@@ -46,12 +48,6 @@ struct loan {
     int64_t stirred_ns; /* when it last showed that it has work, or was given credit */
 };
 
-struct joiner {
-    uint64_t peer;
-    uint64_t serial;
-    bool has_serial;
-};
-
 struct relay_group {
     UT_hash_handle hh;
     char name[WEIR_NAME_BYTES_MAX + 1];
@@ -61,8 +57,9 @@ struct relay_group {
     struct loan *loans;         /* one an upstream */
     uint32_t turn;              /* whose turn it is where not everybody can have some */
     struct weir_heap_node idle; /* when a hungry upstream that sends nothing is taken for sated */
-    struct joiner *joiners;     /* JOINs not answered yet */
-    uint32_t joiner_count;
+    struct ask *asks;           /* topics to JOIN with: those that were accepted, and others */
+    struct ask *accepted;       /* NULL: none, so far as is known here */
+    uint32_t ask_count;
 };
 
 struct upstream {
@@ -173,6 +170,25 @@ void weir_relay_lend_all(struct relay *self);
 void weir_relay_lend_tick(struct relay *self);
 /* Credit that upstreams may still use, in messages. */
 uint64_t weir_relay_lent(const struct relay *self, const struct relay_group *group);
+
+/* ---- relay_join.c ---- */
+
+/* JOIN from below, JOINED and ERROR about a group from above. */
+void weir_relay_join(struct relay *self, struct relay_group *group, uint64_t peer,
+                     const struct weir_control *join);
+void weir_relay_joined(struct relay *self, uint32_t upstream, struct relay_group *group,
+                       const struct weir_control *control);
+void weir_relay_refused(struct relay *self, uint32_t upstream, struct relay_group *group,
+                        const struct weir_control *error);
+/* A session begins, before anything is lent in it; a link ends. */
+void weir_relay_join_welcome(struct relay *self, uint32_t upstream);
+void weir_relay_join_down(struct relay *self, uint32_t upstream);
+/* The upstream has the group, as far as we know, and the workers' credit may go there. */
+bool weir_relay_lendable(const struct relay *self, const struct relay_group *group,
+                         uint32_t upstream);
+/* Somebody waits for an answer. */
+bool weir_relay_joining(const struct relay_group *group);
+void weir_relay_join_fini(struct relay_group *group);
 
 /* ---- relay_admin.c ---- */
 

@@ -30,15 +30,9 @@ struct group {
     struct weir_credit credit;
     bool said;              /* CREDIT, in this session: so that the server knows we serve it */
     bool withheld;          /* the limit was raised and is not said yet: JOINED has not come */
+    bool held;              /* no CREDIT before JOINED */
     uint64_t serial;        /* of the last CREDIT that lowered … */
-    uint64_t credit_serial; /* … of the last one, and of the last JOIN */
-    uint64_t join_serial;
-    /* JOIN */
-    bool dynamic;
-    bool joined; /* in this session */
-    char **topics;
-    uint32_t topic_count;
-    char *from;
+    uint64_t credit_serial; /* … and of the last one */
 };
 
 struct weir_session {
@@ -52,7 +46,7 @@ struct weir_session {
     int64_t heard_ns, said_ns, ready_ns, beat_ns;
     bool said; /* something, since the last tick */
     int64_t heartbeat_ns;
-    uint64_t serial;
+    uint64_t serial; /* the last one: odd, if that was a JOIN's */
     struct group *groups;
     uint64_t errors;
     bool warned; /* about them, on this connection */
@@ -73,17 +67,6 @@ struct weir_session *weir_session_new(const struct weir_session_config *config,
     return self;
 }
 
-static void group_topics_free(struct group *group)
-{
-    for (uint32_t i = 0; i < group->topic_count; i++)
-        free(group->topics[i]);
-    free(group->topics);
-    free(group->from);
-    group->topics = NULL;
-    group->from = NULL;
-    group->topic_count = 0;
-}
-
 void weir_session_destroy(struct weir_session **self_p)
 {
     struct weir_session *self = *self_p;
@@ -92,7 +75,6 @@ void weir_session_destroy(struct weir_session **self_p)
     struct group *group, *next;
     HASH_ITER (hh, self->groups, group, next) {
         HASH_DEL(self->groups, group);
-        group_topics_free(group);
         free(group);
     }
     free(self);
@@ -158,19 +140,16 @@ static void say_ready(struct weir_session *self, const struct weir_now *now)
     free(leases);
 }
 
-static void say_join(struct weir_session *self, struct group *group)
+/* What answers a JOIN is told from what answers a CREDIT by the serial alone: a group may have any
+ * number of both under way. */
+static uint64_t serial_next(struct weir_session *self, bool join)
 {
-    struct weir_text topics[WEIR_TOPIC_PATTERNS_MAX];
-    for (uint32_t i = 0; i < group->topic_count; i++)
-        topics[i] = weir_text_of(group->topics[i]);
-    struct weir_control join = {.verb = WEIR_VERB_JOIN};
-    WEIR_SET(&join, group, GROUP, weir_text_of(group->name));
-    WEIR_SET(&join, topics, TOPICS, topics);
-    join.topic_count = group->topic_count;
-    if (group->from)
-        WEIR_SET(&join, from, FROM, weir_text_of(group->from));
-    WEIR_SET(&join, serial, SERIAL, group->join_serial = ++self->serial);
-    weir_session_send(self, &join);
+    return self->serial = ((self->serial >> 1) + 1) << 1 | join;
+}
+
+bool weir_session_of_join(uint64_t serial)
+{
+    return serial & 1;
 }
 
 static void say_credit(struct weir_session *self, struct group *group, bool lowers)
@@ -179,9 +158,9 @@ static void say_credit(struct weir_session *self, struct group *group, bool lowe
     WEIR_SET(&credit, group, GROUP, weir_text_of(group->name));
     WEIR_SET(&credit, messages, MESSAGES, group->credit.limit_messages);
     WEIR_SET(&credit, bytes, BYTES, group->credit.limit_bytes);
-    WEIR_SET(&credit, serial, SERIAL, group->credit_serial = ++self->serial);
+    WEIR_SET(&credit, serial, SERIAL, group->credit_serial = serial_next(self, false));
     if (lowers)
-        group->serial = self->serial;
+        group->serial = group->credit_serial;
     group->said = true;
     group->withheld = false;
     weir_session_send(self, &credit);
@@ -190,7 +169,7 @@ static void say_credit(struct weir_session *self, struct group *group, bool lowe
 static void beat(struct weir_session *self)
 {
     struct weir_control beat = {.verb = WEIR_VERB_HEARTBEAT};
-    WEIR_SET(&beat, serial, SERIAL, ++self->serial);
+    WEIR_SET(&beat, serial, SERIAL, serial_next(self, false));
     if (self->worker)
         WEIR_SET(&beat, worker, WORKER, self->worker);
     weir_session_send(self, &beat);
@@ -223,27 +202,32 @@ static void credit_reset(struct weir_session *self)
     struct group *group, *next;
     HASH_ITER (hh, self->groups, group, next) {
         group->credit = (struct weir_credit){0};
-        group->said = group->withheld = group->joined = false;
+        group->said = group->withheld = group->held = false;
     }
 }
 
-void weir_session_serve(struct weir_session *self, const char *name, const char *const *topics,
-                        uint32_t topic_count, const char *from)
+uint64_t weir_session_join(struct weir_session *self, const char *name, const char *const *patterns,
+                           uint32_t topic_count, const char *from, bool hold)
 {
-    struct group *group = group_get(self, name);
+    struct weir_text topics[WEIR_TOPIC_PATTERNS_MAX];
     WEIR_ASSERT(topic_count <= WEIR_TOPIC_PATTERNS_MAX);
-    if (topic_count == 0)
-        return;
-    group_topics_free(group);
-    group->dynamic = true;
-    group->joined = group->joined || group->said; /* it exists: its credit was taken */
-    group->topics = weir_zalloc(topic_count, sizeof *group->topics);
+    if (self->state != SESSION_OPEN)
+        return 0;
     for (uint32_t i = 0; i < topic_count; i++)
-        group->topics[i] = weir_strdup(topics[i]);
-    group->topic_count = topic_count;
-    group->from = from ? weir_strdup(from) : NULL;
-    if (self->state == SESSION_OPEN)
-        say_join(self, group);
+        topics[i] = weir_text_of(patterns[i]);
+    struct weir_control join = {.verb = WEIR_VERB_JOIN};
+    WEIR_SET(&join, group, GROUP, weir_text_of(name));
+    WEIR_SET(&join, topics, TOPICS, topics);
+    join.topic_count = topic_count;
+    if (from)
+        WEIR_SET(&join, from, FROM, weir_text_of(from));
+    WEIR_SET(&join, serial, SERIAL, serial_next(self, true));
+    if (hold) {
+        struct group *group = group_get(self, name);
+        group->held = !group->said; /* it exists: its credit was taken */
+    }
+    weir_session_send(self, &join);
+    return join.serial;
 }
 
 struct weir_credit weir_session_credit(const struct weir_session *self, const char *name)
@@ -274,10 +258,16 @@ void weir_session_grant(struct weir_session *self, const char *name, uint64_t me
         credit->ceiling_messages = limit_messages;
     if (!credit->withdrawing || credit->ceiling_bytes < limit_bytes)
         credit->ceiling_bytes = limit_bytes;
-    if (group->dynamic && !group->joined)
+    if (group->held)
         group->withheld = true;
     else
         say_credit(self, group, lowers);
+}
+
+bool weir_session_serves(const struct weir_session *self, const char *name)
+{
+    const struct group *group = group_find(self, name, strlen(name));
+    return group && group->said;
 }
 
 bool weir_session_forget(struct weir_session *self, const char *name)
@@ -288,7 +278,6 @@ bool weir_session_forget(struct weir_session *self, const char *name)
     if (group->credit.used_messages > 0 || group->credit.ceiling_messages > 0)
         return false;
     HASH_DEL(self->groups, group);
-    group_topics_free(group);
     free(group);
     return true;
 }
@@ -386,10 +375,6 @@ static void on_welcome(struct weir_session *self, const struct weir_control *con
     if (ms > WEIR_HEARTBEAT_MS)
         ms = WEIR_HEARTBEAT_MS;
     self->heartbeat_ns = (int64_t)ms * WEIR_NS_PER_MS;
-    struct group *group, *next;
-    HASH_ITER (hh, self->groups, group, next)
-        if (group->dynamic)
-            say_join(self, group);
     self->owner.welcome(self->owner.self, self->port, control, now);
 }
 
@@ -411,7 +396,7 @@ static void on_joined(struct weir_session *self, const struct weir_control *cont
      * which WELCOME begins with none. */
     if (!group || self->state != SESSION_OPEN)
         return;
-    group->joined = true;
+    group->held = false;
     if (group->withheld)
         say_credit(self, group, false);
 }
@@ -430,15 +415,20 @@ static bool on_group_error(struct weir_session *self, const struct weir_control 
     struct group *group = group_find(self, control->group.data, control->group.bytes);
     if (!group)
         return true;
-    const bool of_join = WEIR_HAS(control, SERIAL) && control->serial == group->join_serial;
     if (WEIR_HAS(control, SERIAL) && control->serial != group->credit_serial &&
-        !(of_join && group->withheld))
-        return of_join;
+        !(weir_session_of_join(control->serial) && group->withheld))
+        return weir_session_of_join(control->serial);
     group->credit.limit_messages = group->credit.ceiling_messages = group->credit.used_messages;
     group->credit.limit_bytes = group->credit.ceiling_bytes = group->credit.used_bytes;
     group->credit.withdrawing = false;
     group->said = group->withheld = false;
     return true;
+}
+
+bool weir_session_about_group(const struct weir_control *error)
+{
+    return WEIR_HAS(error, GROUP) &&
+           (is_code(error, WEIR_CODE_GROUP) || is_code(error, WEIR_CODE_LIMIT));
 }
 
 /* Whether the owner is to know of it. */
@@ -447,8 +437,7 @@ static bool on_error(struct weir_session *self, const struct weir_control *contr
 {
     if (is_code(control, WEIR_CODE_NOT_READY) && self->state == SESSION_OPEN)
         say_ready(self, now);
-    return !is_code(control, WEIR_CODE_GROUP) || !WEIR_HAS(control, GROUP) ||
-           on_group_error(self, control);
+    return !weir_session_about_group(control) || on_group_error(self, control);
 }
 
 static void on_control(struct weir_session *self, const struct weir_control *control,

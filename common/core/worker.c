@@ -34,10 +34,11 @@ static struct weir_worker_upstream *upstream_of(struct weir_worker *self, uint32
     return &self->upstreams[port - WEIR_PORT_FROM];
 }
 
-void weir_worker_serve(const struct weir_worker *self, struct weir_worker_upstream *upstream)
+void weir_worker_join(const struct weir_worker *self, struct weir_worker_upstream *upstream)
 {
-    weir_session_serve(upstream->session, self->group, (const char *const *)self->topics,
-                       self->topic_count, self->from);
+    if (self->topic_count > 0)
+        weir_session_join(upstream->session, self->group, (const char *const *)self->topics,
+                          self->topic_count, self->from, true);
 }
 
 /* ---- what the sessions tell ---- */
@@ -48,6 +49,7 @@ static void on_welcome(void *arg, uint32_t port, const struct weir_control *cont
     struct weir_worker *self = arg;
     struct weir_worker_upstream *upstream = upstream_of(self, port);
     uint64_t beat_ms = control->heartbeat_ms;
+    weir_worker_join(self, upstream);
     if (beat_ms < BEAT_MS_MIN)
         beat_ms = BEAT_MS_MIN;
     if (beat_ms > WEIR_HEARTBEAT_MS)
@@ -84,14 +86,14 @@ static bool is_code(const struct weir_control *control, const char *code)
 static void on_error(struct weir_worker *self, struct weir_worker_upstream *upstream,
                      const struct weir_control *control, const struct weir_now *now)
 {
-    const int bytes = (int)(control->text.bytes < 300 ? control->text.bytes : 300);
+    const int bytes = (int)control->text.bytes;
     const struct weir_port_name name =
         weir_port_name(&self->host, WEIR_PORT_FROM + upstream->number);
     if (is_code(control, WEIR_CODE_NOT_READY)) /* the session says READY again */
         return;
-    if (!is_code(control, WEIR_CODE_GROUP)) {
+    if (!weir_session_about_group(control)) {
         weir_worker_complain(self, WEIR_LOG_WARNING, now, "%s reports an error: %.*s", name.text,
-                             bytes, control->text.data);
+                             bytes < 300 ? bytes : 300, control->text.data);
         return;
     }
     int64_t wait_ms = weir_worker_refused(upstream, now);
@@ -263,10 +265,6 @@ static void on_link(struct weir_worker *self, struct weir_event *event)
 static void handle(struct weir_worker *self, struct weir_event *event)
 {
     switch (event->type) {
-    case WEIR_EVENT_START:
-        for (uint32_t i = 0; i < self->upstream_count; i++)
-            weir_worker_serve(self, &self->upstreams[i]);
-        break;
     case WEIR_EVENT_MESSAGE:
     case WEIR_EVENT_LINK_UP:
     case WEIR_EVENT_LINK_DOWN:
@@ -278,6 +276,7 @@ static void handle(struct weir_worker *self, struct weir_event *event)
     case WEIR_EVENT_DRAIN:
         weir_worker_drain(self, &event->now);
         break;
+    case WEIR_EVENT_START:
     case WEIR_EVENT_TIMER:
     case WEIR_EVENT_PEER_GONE:
     case WEIR_EVENT_STORED:

@@ -221,8 +221,8 @@ void weir_worker_complain(struct weir_worker *self, enum weir_log_level level,
                           const struct weir_now *now, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Say whose work it is that we want; JOIN, for a dynamic group. */
-void weir_worker_serve(const struct weir_worker *self, struct weir_worker_upstream *upstream);
+/* JOIN, where the group's topics are given. */
+void weir_worker_join(const struct weir_worker *self, struct weir_worker_upstream *upstream);
 
 /* ---- worker_drain.c ---- */
 

@@ -143,7 +143,7 @@ int64_t weir_worker_refused_tick(struct weir_worker *self, const struct weir_now
             continue;
         if (now->mono_ns >= upstream->refused_until_ns) {
             upstream->refused = false; /* credit is granted anew, which asks */
-            weir_worker_serve(self, upstream);
+            weir_worker_join(self, upstream);
         } else if (upstream->refused_until_ns < next_ns) {
             next_ns = upstream->refused_until_ns;
         }

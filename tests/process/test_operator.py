@@ -178,5 +178,47 @@ class Operator(harness.unittest.TestCase):
             self.assertEqual(ids, sorted(ids))
             self.assertEqual((t.group("work")["waiting"], t.state(ids[77777], "work")), (100000, "waiting"))
 
+    def test_a_new_subscriber_with_other_topics(self):
+        """It is told so, with the group's topics and what to do; whoever serves the group goes on, through routers in a row
+        and whatever starts anew."""
+        low = '  low: { role: router, from: [hub], dispatch: "ipc://DIR/low" }\n'
+        with Topology(nodes("      work: { topics: [work] }", CAT, low)) as t:
+            def worker(name, topics):
+                with open(os.path.join(t.dir, name), "w") as log:
+                    return subprocess.Popen([os.path.join(BIN, "weir-worker"), "--from", f"ipc://{t.dir}/low", "--group", "slack",
+                                             "--topics", topics, "--to", f"ipc://{t.dir}/results", "--run", "cat"],
+                                            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+            def said(name):
+                with open(os.path.join(t.dir, name)) as log:
+                    return log.read()
+
+            ids = []
+
+            def more():
+                ids.extend(t.send("user.signed_up", [str(len(ids) + i) for i in range(3)]))
+                wait_for("all results", lambda: {row["id"] for row in t.results()} >= set(ids))
+
+            right = worker("right", "user.*")
+            wrong = None
+            try:
+                wait_for("the group to be there", lambda: t.group("slack"))
+                more()
+                wrong = worker("wrong", "order.*")
+                wait_for("the refusal", lambda: "gets no work" in said("wrong"))
+                self.assertRegex(said("wrong"), r"group slack gets no work from \S+: group slack is served here with the topics user\.\*: "
+                                                r"join it with these, or use another name\. Asking again in 1 s")
+                more()
+                for node in ("hub", "intake", "low"):
+                    t.kill(node)
+                    more()
+                self.assertNotIn("gets no work", said("right"))
+                self.assertEqual({row["group"] for row in t.results()}, {"slack"})
+            finally:
+                for process in (right, wrong):
+                    if process:
+                        process.terminate()
+                        process.wait()
+
 
 harness.main()

@@ -1,6 +1,7 @@
 /* The router: what goes down and up through it, groups that join, and its end. */
 #include "router_fixture.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- down ---- */
@@ -344,15 +345,20 @@ static void two_spools_under_one_tag_are_refused(void **state)
 
 /* ---- groups ---- */
 
-static void join(struct router *router, uint64_t peer, uint64_t serial)
+static void join_with(struct router *router, uint64_t peer, const char *topic, uint64_t serial)
 {
-    struct weir_text topics[] = {weir_text_of("user.*")};
+    struct weir_text topics[] = {weir_text_of(topic)};
     struct weir_control control = {.verb = WEIR_VERB_JOIN};
     WEIR_SET(&control, group, GROUP, weir_text_of(GROUP));
     WEIR_SET(&control, topics, TOPICS, topics);
     WEIR_SET(&control, serial, SERIAL, serial);
     control.topic_count = 1;
     router_say(router, DOWN, peer, &control);
+}
+
+static void join(struct router *router, uint64_t peer, uint64_t serial)
+{
+    join_with(router, peer, "user.*", serial);
 }
 
 static void joined(struct router *router, uint32_t i)
@@ -388,7 +394,7 @@ static void joins_go_up_and_joined_comes_down(void **state)
     joined(router, 0);
     sent = script_expect(&router->script, DOWN, 5, WEIR_VERB_JOINED);
     assert_int_equal(sent->control.serial, 31);
-    router_expect_credit(router, 0, 0);
+    assert_null(router_next_up(router)); /* nobody serves it yet */
     router_credit(router, 5, 4, 4 * KIB);
     router_expect_credit(router, 0, 4);
     /* An upstream that comes later is told. */
@@ -412,6 +418,32 @@ static void a_group_may_be_absent_at_some_upstreams(void **state)
     struct sent *sent = script_expect(&router->script, DOWN, 5, WEIR_VERB_ERROR);
     assert_text(&sent->control.code, WEIR_CODE_GROUP);
     assert_text(&sent->control.group, GROUP);
+    router_destroy(router);
+}
+
+/* Nobody above answers, and somebody asks for ever new topics. */
+static void what_is_asked_for_is_bounded(void **state)
+{
+    (void)state;
+    struct router *router = router_new(1);
+    struct weir_control ready = control_ready("worker", 0xa, "kate");
+    router_above(router, 0, FIRST);
+    router_say(router, DOWN, 5, &ready);
+    script_expect(&router->script, DOWN, 5, WEIR_VERB_WELCOME);
+    char topic[16];
+    for (uint32_t i = 0; i < WEIR_ASKS_MAX; i++) {
+        snprintf(topic, sizeof topic, "user.%u", i);
+        join_with(router, 5, topic, i);
+        assert_text(&script_expect(&router->script, UP(0), 0, WEIR_VERB_JOIN)->control.topics[0],
+                    topic);
+    }
+    join_with(router, 5, "user.more", 99);
+    struct sent *sent = script_expect(&router->script, DOWN, 5, WEIR_VERB_ERROR);
+    assert_text(&sent->control.code, WEIR_CODE_LIMIT);
+    assert_text(&sent->control.group, GROUP);
+    assert_int_equal(sent->control.serial, 99);
+    join_with(router, 5, topic, 98); /* the one that is asked for */
+    script_expect_nothing(&router->script);
     router_destroy(router);
 }
 
@@ -515,6 +547,7 @@ int main(void)
         cmocka_unit_test(two_spools_under_one_tag_are_refused),
         cmocka_unit_test(joins_go_up_and_joined_comes_down),
         cmocka_unit_test(a_group_may_be_absent_at_some_upstreams),
+        cmocka_unit_test(what_is_asked_for_is_bounded),
         cmocka_unit_test(drain_waits_for_what_is_out),
         cmocka_unit_test(drain_is_bounded),
         cmocka_unit_test(stats_tell_what_there_is),

@@ -163,7 +163,7 @@ static void a_session_opens(void **state)
     static const char *const topics[] = {"user.*", "order.>"};
     client->held[0] = (struct weir_lease_ref){INCARNATION, 5, 1, 3};
     client->held_count = 1;
-    weir_session_serve(client->session, GROUP, topics, 2, "earliest");
+    assert_true(weir_session_join(client->session, GROUP, topics, 2, "earliest", true) == 0);
     script_expect_nothing(&client->script);
     assert_true(tick(client) == WEIR_TIME_NEVER);
     link(client, true);
@@ -176,7 +176,9 @@ static void a_session_opens(void **state)
     assert_false(weir_session_open(client->session));
     welcome(client);
     assert_true(weir_session_open(client->session));
+    const uint64_t serial = weir_session_join(client->session, GROUP, topics, 2, "earliest", true);
     struct sent *join = expect(client, WEIR_VERB_JOIN);
+    assert_true(join->control.serial == serial && weir_session_of_join(serial));
     assert_text(&join->control.group, GROUP);
     assert_int_equal(join->control.topic_count, 2);
     assert_text(&join->control.topics[1], "order.>");
@@ -378,7 +380,7 @@ static void credit_of_a_new_group_waits_for_joined(void **state)
     struct client *client = *state;
     static const char *const topics[] = {"user.*"};
     open_session(client);
-    weir_session_serve(client->session, GROUP, topics, 1, NULL);
+    weir_session_join(client->session, GROUP, topics, 1, NULL, true);
     expect(client, WEIR_VERB_JOIN);
     weir_session_grant(client->session, GROUP, 5, 100);
     weir_session_grant(client->session, GROUP, 3, 100);
@@ -396,6 +398,7 @@ static void credit_of_a_new_group_waits_for_joined(void **state)
     link(client, true);
     expect(client, WEIR_VERB_READY);
     welcome(client);
+    weir_session_join(client->session, GROUP, topics, 1, NULL, true);
     expect(client, WEIR_VERB_JOIN);
     weir_session_grant(client->session, GROUP, 5, 100);
     script_expect_nothing(&client->script);
@@ -425,7 +428,7 @@ static void a_refusal_of_an_older_credit_voids_nothing(void **state)
     weir_session_grant(client->session, GROUP, 5, 100);
     const uint64_t serial = expect(client, WEIR_VERB_CREDIT)->control.serial;
     weir_session_grant(client->session, GROUP, 7, 100);
-    expect(client, WEIR_VERB_CREDIT);
+    const uint64_t newest = expect(client, WEIR_VERB_CREDIT)->control.serial;
     struct weir_control error = {.verb = WEIR_VERB_ERROR};
     WEIR_SET(&error, code, CODE, weir_text_of(WEIR_CODE_GROUP));
     WEIR_SET(&error, text, TEXT, weir_text_of("no such group"));
@@ -434,7 +437,7 @@ static void a_refusal_of_an_older_credit_voids_nothing(void **state)
     say(client, &error, NULL);
     assert_int_equal(weir_session_credit(client->session, GROUP).ceiling_messages, 7);
     assert_told(client, "");
-    WEIR_SET(&error, serial, SERIAL, serial + 1);
+    WEIR_SET(&error, serial, SERIAL, newest);
     say(client, &error, NULL);
     assert_int_equal(weir_session_credit(client->session, GROUP).ceiling_messages, 0);
     assert_told(client, "ERROR\n");
