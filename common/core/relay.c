@@ -85,6 +85,7 @@ static void on_room(void *arg, const char *name, const struct weir_now *now)
     struct relay_group *group = weir_relay_group(self, name, strlen(name));
     if (!group)
         return;
+    weir_relay_ask_again(self, group);
     weir_relay_pump(self, group);
     weir_relay_lend(self, group);
 }

@@ -400,6 +400,17 @@ void weir_relay_refused(struct relay *self, uint32_t upstream, struct relay_grou
     weir_relay_lend(self, group);
 }
 
+void weir_relay_ask_again(struct relay *self, struct relay_group *group)
+{
+    uint64_t messages, bytes;
+    for (uint32_t i = 0; i < self->upstream_count; i++)
+        if (!group->loans[i].absent)
+            return;
+    weir_dispatch_room(self->down, group->name, &messages, &bytes);
+    for (uint32_t i = 0; i < self->upstream_count && messages > 0; i++)
+        group->loans[i].absent = false;
+}
+
 void weir_relay_join_welcome(struct relay *self, uint32_t upstream)
 {
     struct relay_group *group, *next_group;

@@ -180,6 +180,8 @@ void weir_relay_joined(struct relay *self, uint32_t upstream, struct relay_group
                        const struct weir_control *control);
 void weir_relay_refused(struct relay *self, uint32_t upstream, struct relay_group *group,
                         const struct weir_control *error);
+/* Workers have given credit anew for a group that no upstream had: it may be there now. */
+void weir_relay_ask_again(struct relay *self, struct relay_group *group);
 /* A session begins, before anything is lent in it; a link ends. */
 void weir_relay_join_welcome(struct relay *self, uint32_t upstream);
 void weir_relay_join_down(struct relay *self, uint32_t upstream);

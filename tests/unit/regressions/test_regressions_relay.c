@@ -337,6 +337,23 @@ static void topics_that_nobody_serves_with_are_given_up(void **state)
     router_destroy(router);
 }
 
+/* 9: when no upstream had a group that is served without a JOIN, its workers asked again and again,
+ * and the router asked nobody: they had no work even when the group was there at last. */
+static void credit_for_a_group_that_was_not_there_asks_again(void **state)
+{
+    (void)state;
+    struct router *router = router_new(1);
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 5, 4);
+    say_refused(router, 0, router_expect_credit(router, 0, 4)->control.serial, "no such group");
+    assert_non_null(script_find(&router->script, DOWN, 5, WEIR_VERB_ERROR));
+    script_expect_nothing(&router->script); /* not at once */
+    router_credit(router, 5, 4, 4 * KIB);
+    router_expect_credit(router, 0, 4);
+    is_served(router, 0, FIRST, 1);
+    router_destroy(router);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +365,7 @@ int main(void)
         cmocka_unit_test(a_router_below_may_ask_for_several_topics),
         cmocka_unit_test(a_group_that_takes_credit_is_there),
         cmocka_unit_test(topics_that_nobody_serves_with_are_given_up),
+        cmocka_unit_test(credit_for_a_group_that_was_not_there_asks_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
