@@ -373,10 +373,10 @@ static bool was_away(const struct sim_process *worker, const struct sim_process 
     return false;
 }
 
-/* Invariant 7: what a worker has, or has done and says so, is nobody else's while its lease lives.
- * A ventilator may take it back when it was not heard of for the lease's time, when the worker was
- * away or ends, or when the time for an attempt is over, which only who is stubborn lets come to
- * that; and what it knows may be lost when it ends itself. */
+/* Invariants 6 and 7: what a worker has, or has done and says so, is nobody else's while its lease
+ * lives. A ventilator may take it back when it was not heard of for the lease's time, when the
+ * worker was away or ends, or when the time for an attempt is over, which only who is stubborn lets
+ * come to that; and what it knows may be lost when it ends itself. */
 static void check_given(struct sim_process *process, const struct sim_lease *lease, uint32_t group,
                         const struct sim_message *message, uint64_t sequence)
 {
@@ -394,7 +394,9 @@ static void check_given(struct sim_process *process, const struct sim_lease *lea
             held->sure_ns - held->lease->lease_ns / 16 <= sim_now(worker).mono_ns ||
             was_away(worker, process, held->lease->given_ns))
             continue;
-        sim_fail(sim, SIM_CHECK_GIVEN_AGAIN,
+        sim_fail(sim,
+                 sim->router_died_ns >= held->lease->given_ns ? SIM_CHECK_ROUTER
+                                                              : SIM_CHECK_GIVEN_AGAIN,
                  "%s hands out message %u as lease %llx, %llu, and %s %s it under lease %llx, %llu",
                  process->name, message->number, (unsigned long long)lease->name.incarnation,
                  (unsigned long long)lease->name.delivery, worker->name,
