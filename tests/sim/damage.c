@@ -62,6 +62,18 @@ static uint64_t last_of(const struct sim_filesystem *files, uint64_t first)
     return last;
 }
 
+/* A sync that failed may have written its first sectors only. */
+static bool is_whole(const struct sim_inode *inode, uint64_t at,
+                     const struct weir_record_header *header)
+{
+    const uint64_t bytes = weir_record_content_bytes(header);
+    if (at + bytes > inode->held)
+        return false;
+    const uint32_t crc = weir_record_header_crc(inode->disk + at, header->seed);
+    return header->crc == weir_crc32c(crc, inode->disk + at + WEIR_RECORD_HEADER_BYTES,
+                                      bytes - WEIR_RECORD_HEADER_BYTES);
+}
+
 /* As a power cut would leave it. */
 static void search_segment(struct search *search, const struct sim_filesystem *files,
                            struct sim_name *name)
@@ -78,27 +90,19 @@ static void search_segment(struct search *search, const struct sim_filesystem *f
          weir_record_header_decode(inode->disk + at, segment.salt, &header) &&
          weir_record_last(&header) <= last;
          at += weir_record_bytes(&header)) {
+        if (!is_whole(inode, at, &header))
+            continue;
         struct found *found = &search->at[search->count++];
         *found = (struct found){.name = name, .offset = at, .salt = segment.salt, .header = header};
         mark_add(search, header.certified, found);
     }
 }
 
-static bool is_damaged(const struct sim_spool *spool, const struct found *found)
-{
-    for (uint32_t i = 0; found && i < spool->damage_count; i++)
-        if (spool->damages[i].offset == found->offset && spool->damages[i].salt == found->salt)
-            return true;
-    return false;
-}
-
 /* Whether something that is whole says that all up to `last` was synced, if `without` is not. */
-static bool is_certified(const struct sim_spool *spool, const struct search *search, uint64_t last,
-                         const struct found *without)
+static bool is_certified(const struct search *search, uint64_t last, const struct found *without)
 {
     for (uint32_t i = 0; i < search->mark_count; i++)
-        if (search->of[i] != without && search->marks[i] >= last &&
-            !is_damaged(spool, search->of[i]))
+        if (search->of[i] != without && search->marks[i] >= last)
             return true;
     return false;
 }
@@ -107,10 +111,9 @@ static bool is_certified(const struct sim_spool *spool, const struct search *sea
 static bool may_be(const struct sim_spool *spool, const struct search *search,
                    const struct found *found)
 {
-    bool may = !is_damaged(spool, found) &&
-               is_certified(spool, search, weir_record_last(&found->header), found);
+    bool may = is_certified(search, weir_record_last(&found->header), found);
     for (uint32_t i = 0; i < spool->damage_count; i++)
-        may = may && is_certified(spool, search, spool->damages[i].last, found);
+        may = may && is_certified(search, spool->damages[i].last, found);
     return may;
 }
 
