@@ -146,7 +146,8 @@ struct sim_held {
     bool done;                   /* … as done, and the worker says so again until it was heard */
     uint64_t named;              /* in which of the beats that are kept, a bit each: it has several
                                   * ways, and the echo that comes may not be that of the last */
-    bool lapsed; /* it was over when it was echoed: nobody can say whether it was let go by then */
+    bool lapsed; /* nobody can say whether both sides count it: it was over when it was echoed, the
+                  * worker may not have known which beat that answers, or its group was removed */
 };
 
 /* From now on the worker has these messages under this lease. */
@@ -247,20 +248,21 @@ static void echoed(struct sim_process *process, const struct weir_control *contr
     uint64_t bit = 0;
     const int64_t now_ns = sim_now(process).mono_ns;
     for (uint32_t i = 0; i < SIM_BEATS_KEPT; i++)
-        if (process->beats[i].way && process->beats[i].serial == control->serial) {
+        if (process->beats[i].serial == control->serial) {
             beat = &process->beats[i];
             bit = UINT64_C(1) << i;
         }
-    if (beat && beats_since(process, beat) >= BEATS_REMEMBERED)
-        bit = 0; /* the worker may have forgotten it */
+    const bool known = beat && beat->way && beats_since(process, beat) < BEATS_REMEMBERED;
     for (uint32_t i = 0; beat && i < process->held_count; i++) {
         struct sim_held *held = &process->held[i];
         if (!held->lease || ((held->lease->name.incarnation ^ control->incarnation) & 0xffff) != 0)
             continue;
         const int64_t until_ns = beat->sent_ns + held->lease->lease_ns;
-        if (!names(control, held))
-            held->until_ns = held->named & bit ? 0 : held->until_ns;
-        else if (held->until_ns < until_ns && held->until_ns != 0) {
+        if (!names(control, held)) {
+            if (held->named & bit && known)
+                held->until_ns = 0;
+            held->lapsed = held->lapsed || (held->named & bit);
+        } else if (beat->way && held->until_ns < until_ns && held->until_ns != 0) {
             held->lapsed = held->lapsed || now_ns >= held->until_ns;
             held->until_ns = until_ns;
             held->sure_ns = until_ns > held->sure_ns ? until_ns : held->sure_ns;
@@ -434,6 +436,18 @@ uint32_t sim_holds(const struct sim_process *process)
         count +=
             process->held[i].link && process->held[i].until_ns > now_ns && !process->held[i].lapsed;
     return count;
+}
+
+void sim_leases_removed(struct sim_process *process, uint32_t group)
+{
+    for (uint32_t i = 0; i < process->sim->process_count; i++) {
+        struct sim_process *worker = &process->sim->processes[i];
+        if (worker->kind != SIM_WORKER || worker->group != group)
+            continue;
+        for (uint32_t n = 0; n < worker->held_count; n++)
+            if (worker->held[n].lease && worker->held[n].lease->ventilator == process)
+                worker->held[n].lapsed = true;
+    }
 }
 
 bool sim_holds_from(const struct sim_process *process, const struct sim_link *link)

@@ -133,6 +133,7 @@ void sim_group_remove(struct sim_process *process, uint32_t group)
     sim_log(process->sim, process->name, "is to remove %s",
             process->sim->groups[group].policy.name);
     sim_group_goes(process, group);
+    sim_leases_removed(process, group);
     order_give(process, group, OP_REMOVE);
 }
 

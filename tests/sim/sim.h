@@ -466,6 +466,8 @@ void sim_lease_given(struct sim_process *process, const struct weir_control *con
                      const struct weir_frames *frames);
 /* A ventilator starts, and knows of these leases. */
 void sim_leases_recovered(struct sim_process *process, const struct weir_recovered *recovered);
+/* A ventilator forgets them with their group, and workers learn of that later. */
+void sim_leases_removed(struct sim_process *process, uint32_t group);
 /* Frames that have reached a process. */
 void sim_overhear(struct sim_process *to, struct sim_link *link, const struct weir_frames *frames);
 /* Frames that a worker sends to one of its upstreams. */
