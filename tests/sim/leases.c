@@ -433,8 +433,9 @@ uint32_t sim_holds(const struct sim_process *process)
     const int64_t now_ns = sim_now(process).mono_ns;
     uint32_t count = 0;
     for (uint32_t i = 0; i < process->held_count; i++)
-        count +=
-            process->held[i].link && process->held[i].until_ns > now_ns && !process->held[i].lapsed;
+        /* A part of a lease that came late lasts no longer than the part that came first. */
+        count += process->held[i].link && process->held[i].until_ns != 0 &&
+                 process->held[i].sure_ns > now_ns && !process->held[i].lapsed;
     return count;
 }
 
