@@ -361,15 +361,22 @@ void sim_overhear_worker(struct sim_process *process, uint32_t port,
 /* ---- checks ---- */
 
 /* Since then, the worker was out of this ventilator's reach for so long, or is, that what it has
- * may count as lost. */
+ * may count as lost: its connection was broken, or it, or a router, stood still. */
 static bool was_away(const struct sim_process *worker, const struct sim_process *ventilator,
                      int64_t since_ns)
 {
+    const struct sim *sim = worker->sim;
     for (uint32_t i = 0; i < worker->link_count; i++) {
         const struct sim_link *link = &worker->links[i];
         const bool leads = link->client_port >= WEIR_PORT_FROM &&
                            (link->server->kind == SIM_RELAY || link->server == ventilator);
         if (leads && (is_long(link) || link->away_ns >= since_ns))
+            return true;
+    }
+    for (uint32_t i = 0; i < sim->process_count; i++) {
+        const struct sim_process *process = &sim->processes[i];
+        if ((process == worker || process->kind == SIM_RELAY) &&
+            process->stalled_until_ns >= since_ns)
             return true;
     }
     return false;
