@@ -261,6 +261,7 @@ struct weir_store_result {
     uint64_t payload_bytes;
     uint64_t oldest_segment_last; /* the last sequence of the oldest segment that takes no more
                                      records; 0: none */
+    uint64_t log_syncs; /* fdatasyncs of the log since the start; 0 where there are none */
 };
 
 void weir_store_result_fini(struct weir_store_result *result);

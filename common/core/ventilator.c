@@ -115,6 +115,8 @@ static void stored(struct weir_ventilator *v, struct weir_store_result *result)
     HASH_DELETE(hh, v->asked, asked);
     v->asked_count--;
     v->used_bytes = result->used_bytes;
+    if (result->log_syncs > v->log_syncs) /* the log writer's and the state's come as they like */
+        v->log_syncs = result->log_syncs;
     weir_copyout_seen(v, result);
     const bool full = result->kind == WEIR_STORE_APPEND && result->status == WEIR_EFULL;
     if (result->status != 0 && !full && !WEIR_CANARY(STORAGE_FAILURE_IGNORED)) {

@@ -173,6 +173,7 @@ struct weir_ventilator {
     uint64_t opening_flush; /* recovery's last one; 0: it is not that far */
     uint64_t closing_flush;
     uint64_t used_bytes;
+    uint64_t log_syncs;
     bool again;   /* work is left: take another turn at once */
     bool crowded; /* groups wait until the flush has made room */
     struct {

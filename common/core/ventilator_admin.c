@@ -69,6 +69,7 @@ static void pack_group(struct weir_ventilator *v, struct weir_packer *packer,
     X("used_bytes", v->used_bytes)                                                                 \
     X("copied_bytes", weir_copyout_bytes(v))                                                       \
     X("in_flight", v->leases.messages)                                                             \
+    X("log_syncs", v->log_syncs)                                                                   \
     X("flushes", v->count.flushes)                                                                 \
     X("stale_acks", v->count.acks_stale)                                                           \
     X("timed_out", v->count.timed_out)                                                             \

@@ -66,6 +66,7 @@ struct weir_log {
     atomic_uint_fast64_t
         other_bytes; /* of the spool's other files, as the state thread sees them */
     atomic_uint_fast64_t wanted_bytes; /* of the segment for which there was no room last */
+    atomic_uint_fast64_t syncs;        /* of its segments' records, since the start */
     atomic_bool unsynced; /* weir_log_sync_appended has failed: no later sync says anything */
 
     pthread_mutex_t lock;

@@ -404,6 +404,7 @@ int weir_log_sync_appended(struct weir_log *log, struct weir_error *error)
         atomic_store(&log->unsynced, true);
         free(path);
     }
+    atomic_fetch_add_explicit(&log->syncs, 1, memory_order_relaxed);
     weir_log_unpin(log, last);
     return status;
 }

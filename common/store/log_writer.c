@@ -190,6 +190,7 @@ int weir_log_sync(struct weir_log *log)
      * second call would say that all is well. */
     if (log->io->fdatasync(log->io, log->active->fd) != 0 && !WEIR_CANARY(SYNC_FAILURE_IGNORED))
         return fail_active(log, "sync");
+    atomic_fetch_add_explicit(&log->syncs, 1, memory_order_relaxed);
     log->dirty = false;
     log->certified = log->next_sequence - 1;
     return 0;

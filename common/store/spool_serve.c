@@ -40,6 +40,7 @@ static void finish(struct weir_spool *spool, struct weir_task *task, int status)
     task->result.used_bytes = weir_log_used_bytes(spool->log);
     task->result.payload_bytes = atomic_load_explicit(&spool->payload_bytes, memory_order_relaxed);
     task->result.oldest_segment_last = weir_log_oldest_segment_last(spool->log);
+    task->result.log_syncs = atomic_load_explicit(&spool->log->syncs, memory_order_relaxed);
     weir_store_request_fini(&task->request);
 }
 

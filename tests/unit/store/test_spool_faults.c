@@ -616,6 +616,7 @@ static void test_one_sync_for_all_that_came_during_the_last(void **state)
         fixture->subject.next(&fixture->subject, &result);
         assert_int_equal(result.id, i);
         assert_int_equal(result.status, 0);
+        assert_int_equal(result.log_syncs, before + (i == 2 ? 1 : 2));
         weir_store_result_fini(&result);
     }
     assert_int_equal(test_disk_syncs(&disk) - before, 2);
@@ -662,6 +663,8 @@ static void test_interval_answers_first_and_syncs_soon(void **state)
 static void test_never_syncs_at_rotation_for_the_state_and_at_the_end(void **state)
 {
     struct spool_fixture *fixture = *state;
+    struct weir_store_request request;
+    struct weir_store_result result = {0};
 
     fixture->config.fsync = WEIR_FSYNC_NEVER;
     fixture_open(fixture);
@@ -673,6 +676,10 @@ static void test_never_syncs_at_rotation_for_the_state_and_at_the_end(void **sta
     fixture_assert_holds(fixture, 1, 9, LARGE_BYTES);
     fixture_absorb(fixture, 9);
     assert_int_equal(test_disk_syncs(&disk), 2);
+    request = read_request(1, 9, 1);
+    perform(&fixture->subject, &request, &result);
+    assert_int_equal(result.log_syncs, 2);
+    weir_store_result_fini(&result);
     fixture_close(fixture);
     assert_int_equal(test_disk_syncs(&disk), 3);
     fixture_open(fixture);
