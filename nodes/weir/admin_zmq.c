@@ -84,16 +84,28 @@ static bool send_request(void *socket, const struct weir_control *request)
     return sent;
 }
 
+static void close_socket(struct weir_admin_call *call)
+{
+    zmq_close(call->socket);
+    call->socket = NULL;
+}
+
 static int start(struct weir_admin *self, struct weir_admin_call *call)
 {
     const char *path = call->endpoint + strlen("ipc://");
 
+    json_decref(call->answer);
+    call->answer = NULL;
+    call->error = (struct weir_error){0};
+    if (call->socket != NULL && send_request(call->socket, &call->request))
+        return 0;
     if (!listened_to(call->endpoint))
         return weir_error_set(&call->error, WEIR_EUNREACHABLE,
                               "nobody answers at %s: is the topology up, and is this the directory "
                               "it was started in?",
                               path);
-    call->socket = open_socket(self, call->endpoint);
+    if (call->socket == NULL)
+        call->socket = open_socket(self, call->endpoint);
     if (call->socket == NULL || !send_request(call->socket, &call->request))
         return weir_error_set(&call->error, WEIR_EIO, "cannot connect to %s: %s", path,
                               zmq_strerror(errno));
@@ -192,9 +204,8 @@ static void ask_some(struct weir_admin *self, struct weir_admin_call *calls, uin
             weir_error_set(&calls[i].error, WEIR_ETIMEDOUT,
                            "%s does not answer within %lld ms: it is busy, or hangs",
                            calls[i].endpoint + strlen("ipc://"), (long long)timeout_ms);
-        if (calls[i].socket != NULL)
-            zmq_close(calls[i].socket);
-        calls[i].socket = NULL;
+        if (calls[i].socket != NULL && !(calls[i].stay && calls[i].answer != NULL))
+            close_socket(&calls[i]);
     }
 }
 
@@ -207,6 +218,8 @@ void weir_admin_ask(struct weir_admin *self, struct weir_admin_call *calls, uint
 
 void weir_admin_call_fini(struct weir_admin_call *call)
 {
+    if (call->socket != NULL)
+        close_socket(call);
     free(call->endpoint);
     json_decref(call->answer);
     *call = (struct weir_admin_call){0};

@@ -5,6 +5,7 @@
 #include <base/error.h>
 #include <config/config.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <wire/control.h>
 
 #define WEIR_ADMIN_TIMEOUT_MS 2000
@@ -17,14 +18,15 @@ struct weir_admin_call {
     json_t *answer;              /* NULL: see `error` */
     struct weir_error error;     /* WEIR_EUNREACHABLE: nobody is there; WEIR_ETIMEDOUT: it does not
                                     answer; WEIR_EREFUSED: it said no; WEIR_EPROTO: not understood */
-    void *socket;                /* while asking */
+    bool stay;                   /* keep the connection, for the next request of this call */
+    void *socket;                /* while asking; with `stay` until weir_admin_call_fini */
 };
 
 struct weir_admin *weir_admin_new(void);
 void weir_admin_destroy(struct weir_admin **self);
 
 /* Ask all of them at once and wait for all answers, at most `timeout_ms`. Each call has either its
- * answer or its error afterwards. */
+ * answer or its error afterwards; what it had before is gone. */
 void weir_admin_ask(struct weir_admin *self, struct weir_admin_call *calls, uint32_t count,
                     int64_t timeout_ms);
 void weir_admin_call_fini(struct weir_admin_call *call);

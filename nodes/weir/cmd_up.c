@@ -6,7 +6,6 @@
 #include <base/log.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,19 +36,6 @@ static const char help[] =
     "75 it is up already; 78 the topology has errors, or a process found some; 128 + N ended at "
     "once\n"
     "by signal N.\n";
-
-/* Where the processes' programs are: beside this one. */
-static char *program_directory(void)
-{
-    char path[PATH_MAX];
-    ssize_t bytes = readlink("/proc/self/exe", path, sizeof path - 1);
-
-    if (bytes <= 0)
-        return weir_strdup("/usr/bin");
-    path[bytes] = '\0';
-    *strrchr(path, '/') = '\0';
-    return weir_strdup(path);
-}
 
 static void started_in_front(void *arg, int status, const char *text)
 {
@@ -205,7 +191,7 @@ static int run(const struct weir_command *self, int argc, char **argv)
     status = weir_command_topology(self, optind < argc ? argv[optind] : file, &topology);
     if (status != 0)
         return status;
-    char *directory = program_directory();
+    char *directory = weir_supervisor_program_directory();
 
     options.topology = topology;
     options.program_directory = directory;

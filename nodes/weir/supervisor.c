@@ -7,6 +7,7 @@
 #include <base/alloc.h>
 #include <base/log.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -498,6 +499,18 @@ int weir_supervisor_run(const struct weir_supervisor_options *options)
     weir_admin_destroy(&self.admin);
     close(self.signal_fd);
     return self.exit_status;
+}
+
+char *weir_supervisor_program_directory(void)
+{
+    char path[PATH_MAX];
+    ssize_t bytes = readlink("/proc/self/exe", path, sizeof path - 1);
+
+    if (bytes <= 0)
+        return weir_strdup("/usr/bin");
+    path[bytes] = '\0';
+    *strrchr(path, '/') = '\0';
+    return weir_strdup(path);
 }
 
 int weir_supervisor_check(const struct weir_supervisor_options *options, struct weir_error *error)

@@ -18,6 +18,8 @@ struct weir_supervisor_options {
     void *arg;
 };
 
+/* Where the roles' programs are: beside this one. To be freed. */
+char *weir_supervisor_program_directory(void);
 /* Check that the roles' programs are there. WEIR_ENOTFOUND names the one that is not. */
 int weir_supervisor_check(const struct weir_supervisor_options *options, struct weir_error *error);
 
