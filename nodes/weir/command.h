@@ -26,6 +26,7 @@ extern const struct weir_command weir_command_status;
 extern const struct weir_command weir_command_top;
 extern const struct weir_command weir_command_dlq;
 extern const struct weir_command weir_command_group;
+extern const struct weir_command weir_command_bench;
 
 /* getopt_long for a command: the next option; -1 after the last one. `--help` and what is unknown
  * end the command: the answer is then WEIR_OPTION_END, and *status its exit status. */

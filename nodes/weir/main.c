@@ -12,7 +12,7 @@
 static const struct weir_command *const commands[] = {
     &weir_command_up,    &weir_command_down,   &weir_command_ps,    &weir_command_top,
     &weir_command_send,  &weir_command_status, &weir_command_group, &weir_command_dlq,
-    &weir_command_check, &weir_command_graph,
+    &weir_command_check, &weir_command_graph,  &weir_command_bench,
 };
 
 static void print_help(FILE *out)

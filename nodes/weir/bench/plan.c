@@ -1,0 +1,20 @@
+#include "plan.h"
+
+uint64_t weir_bench_paced_messages(const struct weir_bench_plan *plan)
+{
+    return (uint64_t)plan->rate * (uint64_t)plan->duration_ms / 1000;
+}
+
+uint32_t weir_bench_hops(const struct weir_bench_plan *plan)
+{
+    return plan->direct ? 2 : 3;
+}
+
+const char *weir_bench_fsync_name(enum weir_fsync fsync)
+{
+    static const char *const names[] = {[WEIR_FSYNC_ALWAYS] = "always",
+                                        [WEIR_FSYNC_INTERVAL] = "interval",
+                                        [WEIR_FSYNC_NEVER] = "never"};
+
+    return names[fsync];
+}
