@@ -14,7 +14,7 @@ add_test (NAME lint_tidy
 add_test (NAME lint_cppcheck
   COMMAND ${CPPCHECK} --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr
           --suppressions-list=cmake/cppcheck.txt -j2
-          --include=cmake/cppcheck.h -I common -I include -D_GNU_SOURCE common nodes
+          --include=cmake/cppcheck.h -I common -I include -D_GNU_SOURCE common nodes bench
   WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 add_test (NAME lint_rules COMMAND ${PROJECT_SOURCE_DIR}/tools/lint_rules
   WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
