@@ -1,6 +1,7 @@
 /* What becomes of a socket's connections, from libzmq's monitor and from probes.
  *
- * A client's monitor tells all there is to know. A server's tells that a connection broke, and its
+ * A client's monitor tells all there is to know; when its connection is gone, or did not come
+ * about, another handle tries a little later. A server's tells that a connection broke, and its
  * file descriptor, but not whose it was. So the peers whose messages came over that descriptor are
  * probed with an empty message: ROUTER refuses the identity of one that is gone. Probing is
  * repeated a few times, because the monitor speaks before the connection's queue has ended, and
@@ -10,6 +11,7 @@
 
 #include <base/alloc.h>
 #include <base/clock.h>
+#include <base/limits.h>
 #include <base/log.h>
 #include <errno.h>
 #include <stdio.h>
@@ -26,15 +28,16 @@ static const int64_t probe_after_ns[] = {
 #define AWAY_NS (5 * WEIR_NS_PER_S)
 
 #define WATCHED_EVENTS                                                                             \
-    (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
+    (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED |          \
+     ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
-void weir_socket_watch(struct weir_socket *self, void *context)
+void weir_socket_watch(struct weir_socket *self)
 {
     char address[64];
     snprintf(address, sizeof address, "inproc://monitor-%p", self->handle);
     int rc = zmq_socket_monitor(self->handle, address, WATCHED_EVENTS);
     WEIR_ASSERT(rc == 0);
-    self->monitor = zmq_socket(context, ZMQ_PAIR);
+    self->monitor = zmq_socket(self->context, ZMQ_PAIR);
     WEIR_ASSERT(self->monitor != NULL);
     /* libzmq's I/O thread would block on a full one. Its events are as few as its connections. */
     int no_mark = 0;
@@ -42,7 +45,6 @@ void weir_socket_watch(struct weir_socket *self, void *context)
     WEIR_ASSERT(rc == 0);
     rc = zmq_connect(self->monitor, address);
     WEIR_ASSERT(rc == 0);
-    self->away_ns = self->server ? WEIR_TIME_NEVER : weir_clock_now().mono_ns + AWAY_NS;
 }
 
 void weir_socket_unwatch(struct weir_socket *self)
@@ -104,10 +106,17 @@ void weir_socket_observe(struct weir_socket *self)
         case ZMQ_EVENT_DISCONNECTED:
             if (self->server)
                 note_lost(self, fd);
-            self->broke = self->broke || self->told;
             self->up = false;
+            self->spent = true;
+            break;
+        case ZMQ_EVENT_CONNECT_RETRIED: /* it means to, and is not waited for */
+            self->spent = true;
             break;
         case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            self->spent = true;
+            if (self->misread)
+                break;
+            self->misread = !self->server; /* a client's next try is the same again */
             weir_log(WEIR_LOG_WARNING, "%s: the other side does not speak ZMTP; is it a %s?",
                      self->endpoint,
                      self->server ? "ZeroMQ DEALER that connects" : "Weir node that listens there");
@@ -217,18 +226,49 @@ static enum weir_link_change server_change(struct weir_socket *self, int64_t mon
     return WEIR_LINK_PEER_GONE;
 }
 
+void weir_socket_await(struct weir_socket *self, int64_t mono_ns)
+{
+    self->away_ns = mono_ns + AWAY_NS;
+}
+
+/* Twice as long each time, and not all clients of a server at once. */
+static int64_t retry_after_ms(struct weir_socket *self, int64_t mono_ns)
+{
+    self->retry_ms = self->retry_ms ? 2 * self->retry_ms : WEIR_RECONNECT_MS;
+    if (self->retry_ms > WEIR_RECONNECT_MAX_MS)
+        self->retry_ms = WEIR_RECONNECT_MAX_MS;
+    return self->retry_ms + mono_ns / 1000 % WEIR_RECONNECT_MS;
+}
+
+/* The connection is gone, the owner knows, and has had what came by it. */
+static void try_again(struct weir_socket *self, int64_t mono_ns)
+{
+    if (self->retry_ns == WEIR_TIME_NEVER)
+        self->retry_ns = mono_ns + retry_after_ms(self, mono_ns) * WEIR_NS_PER_MS;
+    if (self->retry_ns > mono_ns)
+        return;
+    weir_socket_close(self);
+    self->up = self->spent = false;
+    self->retry_ns = WEIR_TIME_NEVER;
+    if (weir_socket_open(self) != 0) /* a name that is not known just now, say */
+        self->spent = true;
+}
+
 static enum weir_link_change client_change(struct weir_socket *self, int64_t mono_ns)
 {
-    if (self->told && self->broke) {
-        self->told = self->broke = false;
-        self->away_ns = mono_ns + AWAY_NS;
+    if (self->told && self->spent) {
+        self->told = false;
+        self->retry_ms = 0;
+        weir_socket_await(self, mono_ns);
         return WEIR_LINK_BROKEN;
     }
+    if (self->spent)
+        try_again(self, mono_ns);
     if (!self->told && self->up) {
         self->told = true;
         if (self->away_said)
             weir_log(WEIR_LOG_INFO, "%s: connected", self->endpoint);
-        self->away_said = false;
+        self->away_said = self->misread = false;
         self->away_ns = WEIR_TIME_NEVER;
         return WEIR_LINK_CONNECTED;
     }
@@ -254,7 +294,9 @@ int64_t weir_socket_due(const struct weir_socket *self)
 {
     if (self->gone_count > 0)
         return 0;
-    int64_t due = self->probe_all ? self->probe_all_ns : self->away_ns;
+    int64_t due = self->probe_all                  ? self->probe_all_ns
+                  : self->retry_ns < self->away_ns ? self->retry_ns
+                                                   : self->away_ns;
     for (uint32_t i = 0; i < self->lost_count; i++)
         if (self->lost[i].at_ns < due)
             due = self->lost[i].at_ns;

@@ -28,7 +28,8 @@ void weir_socket_destroy(struct weir_socket **self);
 
 /* What it is bound to (a port 0 resolved) or connects to. Lives as long as the socket. */
 const char *weir_socket_endpoint(const struct weir_socket *self);
-/* For zmq_poll: messages, and news of connections. */
+/* For zmq_poll: messages, and news of connections. A client's are others after weir_socket_change.
+ */
 void *weir_socket_handle(const struct weir_socket *self);
 void *weir_socket_monitor(const struct weir_socket *self);
 

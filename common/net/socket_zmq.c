@@ -12,6 +12,9 @@
 #include <unistd.h>
 #include <zmq.h>
 
+/* Days: who connects again is weir_socket_change, with another handle. */
+#define RECONNECT_NEVER_MS (1 << 29)
+
 static const struct {
     int option;
     int value;
@@ -24,8 +27,7 @@ static const struct {
     {ZMQ_SNDHWM, WEIR_SEND_QUEUE_MESSAGES_MAX},
     /* The last acks and the BYE still leave, and the end of the process does not wait for ever. */
     {ZMQ_LINGER, WEIR_LINGER_MS},
-    {ZMQ_RECONNECT_IVL, WEIR_RECONNECT_MS},
-    {ZMQ_RECONNECT_IVL_MAX, WEIR_RECONNECT_MAX_MS},
+    {ZMQ_RECONNECT_IVL, RECONNECT_NEVER_MS},
     {ZMQ_CONNECT_TIMEOUT, WEIR_CONNECT_TIMEOUT_MS},
     {ZMQ_BACKLOG, WEIR_LISTEN_BACKLOG},
     /* A host that vanished without a word: found by keepalive when idle, by MAXRT when not. */
@@ -42,35 +44,48 @@ static void set_option(void *handle, int option, int value)
     WEIR_ASSERT(rc == 0);
 }
 
-static struct weir_socket *make(void *context, const char *endpoint, bool server)
+int weir_socket_open(struct weir_socket *self)
 {
-    struct weir_socket *self = weir_zalloc(1, sizeof *self);
-    self->server = server;
-    self->ipc_lock = -1;
-    self->endpoint = weir_strdup(endpoint);
-    self->handle = zmq_socket(context, server ? ZMQ_ROUTER : ZMQ_DEALER);
+    self->handle = zmq_socket(self->context, self->server ? ZMQ_ROUTER : ZMQ_DEALER);
     WEIR_ASSERT(self->handle != NULL);
     for (size_t i = 0; i < sizeof socket_options / sizeof *socket_options; i++)
         set_option(self->handle, socket_options[i].option, socket_options[i].value);
     int64_t frame_bytes_max = WEIR_FRAME_BYTES_MAX;
     int rc = zmq_setsockopt(self->handle, ZMQ_MAXMSGSIZE, &frame_bytes_max, sizeof frame_bytes_max);
     WEIR_ASSERT(rc == 0);
-    set_option(self->handle, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
-    if (server) {
-        /* Else a message that cannot be routed vanishes without a word. */
+    set_option(self->handle, ZMQ_IPV6, strchr(self->endpoint, '[') != NULL);
+    if (self->server) /* else a message that cannot be routed vanishes without a word */
         set_option(self->handle, ZMQ_ROUTER_MANDATORY, 1);
-        self->peers = weir_peers_new();
-    } else {
-        /* The queue dies with its connection: a session's frames never reach the next session. */
-        set_option(self->handle, ZMQ_IMMEDIATE, 1);
-    }
-    weir_socket_watch(self, context);
+    weir_socket_watch(self);
+    rc = self->server ? zmq_bind(self->handle, self->endpoint)
+                      : zmq_connect(self->handle, self->endpoint);
+    return rc == 0 ? 0 : errno;
+}
+
+void weir_socket_close(struct weir_socket *self)
+{
+    weir_socket_observe(self);
+    if (!self->server && !self->up) /* nobody is there to take what is queued */
+        set_option(self->handle, ZMQ_LINGER, 0);
+    weir_socket_unwatch(self);
+    zmq_close(self->handle);
+    self->handle = self->monitor = NULL;
+}
+
+static struct weir_socket *make(void *context, const char *endpoint, bool server)
+{
+    struct weir_socket *self = weir_zalloc(1, sizeof *self);
+    self->context = context;
+    self->server = server;
+    self->ipc_lock = -1;
+    self->endpoint = weir_strdup(endpoint);
+    self->retry_ns = self->away_ns = WEIR_TIME_NEVER;
     return self;
 }
 
-static int refuse_bind(const char *endpoint, struct weir_error *error)
+static int refuse_bind(const char *endpoint, int cause, struct weir_error *error)
 {
-    switch (errno) {
+    switch (cause) {
     case EADDRINUSE:
         return weir_error_set(
             error, WEIR_ELOCKED,
@@ -91,7 +106,7 @@ static int refuse_bind(const char *endpoint, struct weir_error *error)
                               "its own, or 0.0.0.0",
                               endpoint);
     default:
-        return weir_error_set(error, WEIR_EIO, "cannot bind %s: %s", endpoint, zmq_strerror(errno));
+        return weir_error_set(error, WEIR_EIO, "cannot bind %s: %s", endpoint, zmq_strerror(cause));
     }
 }
 
@@ -100,9 +115,11 @@ int weir_socket_serve(void *context, const char *endpoint, struct weir_socket **
 {
     *socket = NULL;
     struct weir_socket *self = make(context, endpoint, true);
+    self->peers = weir_peers_new();
     int status = weir_ipc_lock(endpoint, &self->ipc_lock, error);
-    if (status == 0 && zmq_bind(self->handle, endpoint) != 0)
-        status = refuse_bind(endpoint, error);
+    const int cause = status == 0 ? weir_socket_open(self) : 0;
+    if (cause != 0)
+        status = refuse_bind(endpoint, cause, error);
     if (status != 0) {
         weir_socket_destroy(&self);
         return status;
@@ -122,11 +139,13 @@ int weir_socket_connect(void *context, const char *endpoint, struct weir_socket 
 {
     *socket = NULL;
     struct weir_socket *self = make(context, endpoint, false);
-    if (zmq_connect(self->handle, endpoint) != 0) {
+    weir_socket_await(self, weir_clock_now().mono_ns);
+    const int cause = weir_socket_open(self);
+    if (cause != 0) {
         int status = weir_error_set(error, WEIR_EINVAL,
                                     "cannot connect to %s: %s; expected tcp://HOST:PORT or "
                                     "ipc://PATH",
-                                    endpoint, zmq_strerror(errno));
+                                    endpoint, zmq_strerror(cause));
         weir_socket_destroy(&self);
         return status;
     }
@@ -139,13 +158,11 @@ void weir_socket_destroy(struct weir_socket **self)
     struct weir_socket *socket = *self;
     if (socket == NULL)
         return;
-    if (socket->stale + socket->unsent > 0)
-        weir_log(WEIR_LOG_DEBUG,
-                 "%s: dropped %llu messages of ended connections and %llu to nobody",
-                 socket->endpoint, (unsigned long long)socket->stale,
+    if (socket->unsent > 0)
+        weir_log(WEIR_LOG_DEBUG, "%s: dropped %llu messages to nobody", socket->endpoint,
                  (unsigned long long)socket->unsent);
-    weir_socket_unwatch(socket);
-    zmq_close(socket->handle);
+    if (socket->handle != NULL)
+        weir_socket_close(socket);
     if (socket->ipc_lock >= 0)
         close(socket->ipc_lock);
     weir_peers_destroy(&socket->peers);
@@ -246,11 +263,8 @@ static enum weir_received receive_from_peer(struct weir_socket *self, uint64_t *
 
 static enum weir_received receive_from_server(struct weir_socket *self, struct weir_frames *frames)
 {
-    if (!self->told) {
-        weir_socket_observe(self);
-        if (self->up)
-            return WEIR_RECEIVED_NOTHING; /* of the new connection; first the owner is told of it */
-    }
+    if (!self->told)
+        return WEIR_RECEIVED_NOTHING; /* first the owner is told of the connection */
     zmq_msg_t message;
     zmq_msg_init(&message);
     if (!receive_frame(self->handle, &message)) {
@@ -262,8 +276,7 @@ static enum weir_received receive_from_server(struct weir_socket *self, struct w
     zmq_msg_close(&message);
     if (more)
         receive_rest(self, frames);
-    if (!self->told || is_probe(frames)) {
-        self->stale += !self->told;
+    if (is_probe(frames)) {
         weir_frames_drop(frames);
         return WEIR_RECEIVED_IGNORED;
     }
@@ -287,8 +300,8 @@ static bool send_frame(void *handle, zmq_msg_t *message, bool more)
     return rc >= 0;
 }
 
-/* Asking has the socket look at its commands: without it, it may not have seen yet that a
- * connection has come up. */
+/* Asking has the socket look at its commands: without it, it may not have seen yet that there is
+ * room again. */
 static bool writable(void *handle)
 {
     int events = 0;
@@ -326,7 +339,7 @@ int weir_socket_send(struct weir_socket *self, uint64_t peer, struct weir_frames
         struct weir_peer *to = weir_peers_numbered(self->peers, peer);
         if (to == NULL || !weir_socket_address(self, to))
             status = WEIR_EUNREACHABLE;
-    } else if (status == 0 && (!self->told || self->broke)) {
+    } else if (status == 0 && (!self->told || self->spent)) {
         status = WEIR_EUNREACHABLE;
     }
     if (status == 0)

@@ -417,7 +417,7 @@ static int wait_ms(const struct weir_reactor *self)
 static void turn(struct weir_reactor *self)
 {
     /* A posted call may add ports; they have their first turn after the next poll. */
-    const zmq_pollitem_t *items = self->items;
+    zmq_pollitem_t *items = self->items;
     uint32_t polled_ports = (self->item_count - SOURCE_COUNT) / 2;
     self->now = weir_clock_now();
     if (items[SOURCE_POST].revents)
@@ -425,10 +425,13 @@ static void turn(struct weir_reactor *self)
     if (items[SOURCE_SIGNAL].revents)
         take_signals(self);
     for (uint32_t i = 0; i < polled_ports && !self->stopped; i++) {
-        const zmq_pollitem_t *item = &items[SOURCE_COUNT + 2 * i];
-        if (item[0].revents || item[1].revents ||
-            weir_socket_due(self->ports[i].socket) <= self->now.mono_ns)
-            take_port(self, i);
+        zmq_pollitem_t *item = &items[SOURCE_COUNT + 2 * i];
+        if (!item[0].revents && !item[1].revents &&
+            weir_socket_due(self->ports[i].socket) > self->now.mono_ns)
+            continue;
+        take_port(self, i);
+        item[0].socket = weir_socket_handle(self->ports[i].socket);
+        item[1].socket = weir_socket_monitor(self->ports[i].socket);
     }
     if (items[SOURCE_STORE].revents)
         take_stored(self);
