@@ -49,11 +49,6 @@ void weir_producer_wake(struct weir_producer *self)
     weir_reactor_post(self->reactor, pump_posted, self);
 }
 
-static bool text_is(const struct weir_text *text, const char *word)
-{
-    return text->bytes == strlen(word) && memcmp(text->data, word, text->bytes) == 0;
-}
-
 static void note_accepted(struct batch *batch, const struct weir_control *answer)
 {
     batch->first = (struct weir_id){
@@ -61,7 +56,7 @@ static void note_accepted(struct batch *batch, const struct weir_control *answer
     /* A durability that this version does not know is not taken for a promise. */
     batch->durability = WEIR_FSYNC_NEVER;
     for (int mode = WEIR_FSYNC_ALWAYS; mode <= WEIR_FSYNC_NEVER; mode++)
-        if (text_is(&answer->durability, weir_fsync_name((enum weir_fsync)mode)))
+        if (weir_text_is(&answer->durability, weir_fsync_name((enum weir_fsync)mode)))
             batch->durability = (enum weir_fsync)mode;
     if (answer->duplicate_count == 0)
         return;

@@ -102,22 +102,17 @@ static void welcome(struct weir_dispatch *self, const struct peer *peer)
     weir_dispatch_send(self, peer->number, &answer);
 }
 
-static bool text_is(const struct weir_text *text, const char *expected)
-{
-    return text->bytes == strlen(expected) && memcmp(text->data, expected, text->bytes) == 0;
-}
-
 /* What is wrong with this READY? */
 static bool ready_valid(struct weir_dispatch *self, uint64_t number,
                         const struct weir_control *control)
 {
-    bool worker = text_is(&control->role, "worker");
+    bool worker = weir_text_is(&control->role, "worker");
     if (control->version != WEIR_PROTOCOL_VERSION) {
         weir_dispatch_error(self, number, WEIR_CODE_VERSION,
                             "READY: this node speaks version 1 of the protocol", NULL, NULL);
         return false;
     }
-    if (!worker && !text_is(&control->role, "router")) {
+    if (!worker && !weir_text_is(&control->role, "router")) {
         weir_dispatch_error(self, number, WEIR_CODE_MALFORMED,
                             "READY: role must be \"worker\" or \"router\"", NULL, NULL);
         return false;
@@ -201,7 +196,7 @@ static bool ready_late(const struct weir_dispatch *self, uint64_t number,
 static struct peer *admit(struct weir_dispatch *self, uint64_t number,
                           const struct weir_control *control)
 {
-    uint64_t worker = text_is(&control->role, "worker") ? control->worker : 0;
+    uint64_t worker = weir_text_is(&control->role, "worker") ? control->worker : 0;
     struct peer *peer = weir_dispatch_peer(self, number);
     if (peer && peer->worker != worker) { /* somebody else speaks here now */
         lose(self, peer);

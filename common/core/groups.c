@@ -118,8 +118,7 @@ static bool policy_of(const struct weir_control *control, struct weir_group_poli
         memcpy(policy->topics[i], topic->data, topic->bytes);
     }
     policy->topic_count = control->topic_count;
-    const bool earliest = WEIR_HAS(control, FROM) && control->from.bytes == strlen("earliest") &&
-                          memcmp(control->from.data, "earliest", control->from.bytes) == 0;
+    const bool earliest = WEIR_HAS(control, FROM) && weir_text_is(&control->from, "earliest");
     policy->start = earliest ? WEIR_START_EARLIEST : WEIR_START_NOW;
     policy->max_backlog = WEIR_DYNAMIC_BACKLOG_MAX;
     policy->on_full = WEIR_ON_FULL_DROP;

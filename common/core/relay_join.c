@@ -43,8 +43,7 @@ struct ask {
 static bool has_topic(const struct ask *ask, const struct weir_text *topic)
 {
     for (uint32_t i = 0; i < ask->topic_count; i++)
-        if (strlen(ask->topics[i]) == topic->bytes &&
-            memcmp(ask->topics[i], topic->data, topic->bytes) == 0)
+        if (weir_text_is(topic, ask->topics[i]))
             return true;
     return false;
 }
@@ -52,8 +51,7 @@ static bool has_topic(const struct ask *ask, const struct weir_text *topic)
 static bool names_topic(const struct weir_control *join, const char *topic)
 {
     for (uint32_t i = 0; i < join->topic_count; i++)
-        if (strlen(topic) == join->topics[i].bytes &&
-            memcmp(topic, join->topics[i].data, join->topics[i].bytes) == 0)
+        if (weir_text_is(&join->topics[i], topic))
             return true;
     return false;
 }

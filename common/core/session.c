@@ -401,12 +401,6 @@ static void on_joined(struct weir_session *self, const struct weir_control *cont
         say_credit(self, group, false);
 }
 
-static bool is_code(const struct weir_control *control, const char *code)
-{
-    return control->code.bytes == strlen(code) &&
-           memcmp(control->code.data, code, control->code.bytes) == 0;
-}
-
 /* The server has no such group (any more): what it was granted is void, and so is what waited for
  * this JOIN. An answer to an older CREDIT than the last says nothing of that: it has one of its
  * own. False: this was such a one. */
@@ -427,15 +421,15 @@ static bool on_group_error(struct weir_session *self, const struct weir_control 
 
 bool weir_session_about_group(const struct weir_control *error)
 {
-    return WEIR_HAS(error, GROUP) &&
-           (is_code(error, WEIR_CODE_GROUP) || is_code(error, WEIR_CODE_LIMIT));
+    return WEIR_HAS(error, GROUP) && (weir_text_is(&error->code, WEIR_CODE_GROUP) ||
+                                      weir_text_is(&error->code, WEIR_CODE_LIMIT));
 }
 
 /* Whether the owner is to know of it. */
 static bool on_error(struct weir_session *self, const struct weir_control *control,
                      const struct weir_now *now)
 {
-    if (is_code(control, WEIR_CODE_NOT_READY) && self->state == SESSION_OPEN)
+    if (weir_text_is(&control->code, WEIR_CODE_NOT_READY) && self->state == SESSION_OPEN)
         say_ready(self, now);
     return !weir_session_about_group(control) || on_group_error(self, control);
 }

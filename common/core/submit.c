@@ -246,12 +246,6 @@ static void answered(struct weir_submit *self, struct slot *slot, bool taken,
     hand_over(self, &event->now);
 }
 
-static bool code_is(const struct weir_control *control, const char *code)
-{
-    return control->code.bytes == strlen(code) &&
-           memcmp(control->code.data, code, control->code.bytes) == 0;
-}
-
 static void take_ok(struct weir_submit *self, const struct weir_control *control, struct slot *slot,
                     struct weir_event *event)
 {
@@ -268,7 +262,7 @@ static void take_ok(struct weir_submit *self, const struct weir_control *control
 static void take_refused(struct weir_submit *self, const struct weir_control *control,
                          struct slot *slot, struct weir_event *event)
 {
-    if (code_is(control, WEIR_CODE_ORDER)) {
+    if (weir_text_is(&control->code, WEIR_CODE_ORDER)) {
         const uint64_t expected = WEIR_HAS(control, FIRST) ? control->first : slot->number;
         if (expected > slot->number) { /* the server has left it behind: it will never take it */
             answered(self, slot, false, event);
@@ -280,7 +274,8 @@ static void take_refused(struct weir_submit *self, const struct weir_control *co
         slot->sent = false;
         if (slot->floor == slot->number)
             pause_for(self, DEAF_MS, &event->now);
-    } else if (code_is(control, WEIR_CODE_DRAINING) || code_is(control, WEIR_CODE_STORAGE)) {
+    } else if (weir_text_is(&control->code, WEIR_CODE_DRAINING) ||
+               weir_text_is(&control->code, WEIR_CODE_STORAGE)) {
         slot->sent = false;
         tell_busy(self, control, &event->now);
         pause_for(self, TURNED_AWAY_MS, &event->now);

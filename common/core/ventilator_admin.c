@@ -248,11 +248,6 @@ static void list_leased(struct weir_ventilator *v, const struct weir_event *even
     weir_admin_answer(&v->host, event, &packer);
 }
 
-static bool text_is(const struct weir_text *text, const char *word)
-{
-    return text->bytes == strlen(word) && memcmp(text->data, word, text->bytes) == 0;
-}
-
 static void answer_list(struct weir_ventilator *v, const struct weir_event *event,
                         const struct weir_control *control, struct weir_group *group)
 {
@@ -260,12 +255,12 @@ static void answer_list(struct weir_ventilator *v, const struct weir_event *even
     uint32_t limit = WEIR_ADMIN_LIST_MAX;
     if (WEIR_HAS(control, LIMIT) && control->limit < limit)
         limit = control->limit ? (uint32_t)control->limit : 1;
-    if (text_is(&control->state, "in-flight")) {
+    if (weir_text_is(&control->state, "in-flight")) {
         list_leased(v, event, group, after, limit);
         return;
     }
     for (uint64_t i = 0; i < ROW_STATES; i++) {
-        if (!text_is(&control->state, row_states[i].word))
+        if (!weir_text_is(&control->state, row_states[i].word))
             continue;
         if (v->listing_count == WEIR_ASKED_MAX) {
             weir_admin_error(&v->host, event, WEIR_CODE_LIMIT,
@@ -321,19 +316,19 @@ void weir_ventilator_admin_flushed(struct weir_ventilator *v)
 static void answer_group(struct weir_ventilator *v, const struct weir_event *event,
                          const struct weir_control *control, struct weir_group *group)
 {
-    const bool pause = text_is(&control->action, "pause");
+    const bool pause = weir_text_is(&control->action, "pause");
     if (v->state == WEIR_VENTILATOR_CLOSING) {
         weir_admin_error(&v->host, event, WEIR_CODE_DRAINING,
                          "the ventilator is about to end: say it again when it is back");
     } else if (v->change_count == WEIR_ASKED_MAX) {
         weir_admin_error(&v->host, event, WEIR_CODE_LIMIT,
                          "too many changes of groups are being written; try again");
-    } else if (pause || text_is(&control->action, "resume")) {
+    } else if (pause || weir_text_is(&control->action, "resume")) {
         group->row.paused = pause;
         weir_flush_group(v, group);
         weir_ventilator_stir(v, group);
         answer_when_durable(v, event, pause ? "paused" : "resumed");
-    } else if (text_is(&control->action, "remove")) {
+    } else if (weir_text_is(&control->action, "remove")) {
         const unsigned long long held = weir_group_backlog(group) + group->in_flight;
         weir_ventilator_log(v, WEIR_LOG_WARNING, "group %s is removed with %llu messages",
                             group->row.policy.name, held);

@@ -77,19 +77,13 @@ static void on_deliver(void *arg, uint32_t port, const struct weir_control *cont
     weir_worker_take(self, upstream->number, control, event);
 }
 
-static bool is_code(const struct weir_control *control, const char *code)
-{
-    return control->code.bytes == strlen(code) &&
-           memcmp(control->code.data, code, control->code.bytes) == 0;
-}
-
 static void on_error(struct weir_worker *self, struct weir_worker_upstream *upstream,
                      const struct weir_control *control, const struct weir_now *now)
 {
     const int bytes = (int)control->text.bytes;
     const struct weir_port_name name =
         weir_port_name(&self->host, WEIR_PORT_FROM + upstream->number);
-    if (is_code(control, WEIR_CODE_NOT_READY)) /* the session says READY again */
+    if (weir_text_is(&control->code, WEIR_CODE_NOT_READY)) /* the session says READY again */
         return;
     if (!weir_session_about_group(control)) {
         weir_worker_complain(self, WEIR_LOG_WARNING, now, "%s reports an error: %.*s", name.text,

@@ -294,9 +294,9 @@ int64_t weir_socket_due(const struct weir_socket *self)
 {
     if (self->gone_count > 0)
         return 0;
-    int64_t due = self->probe_all                  ? self->probe_all_ns
-                  : self->retry_ns < self->away_ns ? self->retry_ns
-                                                   : self->away_ns;
+    int64_t due = self->probe_all ? self->probe_all_ns : self->away_ns;
+    if (self->retry_ns < due)
+        due = self->retry_ns;
     for (uint32_t i = 0; i < self->lost_count; i++)
         if (self->lost[i].at_ns < due)
             due = self->lost[i].at_ns;

@@ -162,6 +162,7 @@ void weir_control_fini(struct weir_control *control);
 struct weir_bytes weir_control_encode(const struct weir_control *control);
 
 struct weir_text weir_text_of(const char *text);
+bool weir_text_is(const struct weir_text *text, const char *word);
 const char *weir_verb_name(enum weir_verb verb);
 /* How many frames follow this control frame. */
 uint32_t weir_control_frames(const struct weir_control *control);

@@ -63,6 +63,11 @@ struct weir_text weir_text_of(const char *text)
     return (struct weir_text){text, (uint32_t)strlen(text)};
 }
 
+bool weir_text_is(const struct weir_text *text, const char *word)
+{
+    return text->bytes == strlen(word) && memcmp(text->data, word, text->bytes) == 0;
+}
+
 void weir_control_fini(struct weir_control *control)
 {
     free(control->topics);

@@ -90,6 +90,29 @@ static uint64_t receive_number(const struct bare *self, zmq_msg_t *message)
     return number;
 }
 
+/* Connect, and wait to be told to begin. `*payload` is for end_sending. */
+static int begin_sending(struct bare *self, struct weir_bench_part *part,
+                         const struct weir_bench_word *next, uint32_t size, char **payload)
+{
+    int status = bare_init(self, part, false, next);
+
+    if (status != 0)
+        return status;
+    *payload = weir_bench_payload_new(size);
+    send_payload(self, *payload, size); /* when it has arrived, the connection stands */
+    weir_bench_part_tell(part, WEIR_BENCH_READY);
+    weir_bench_part_wait(part);
+    begin_work(part);
+    return 0;
+}
+
+static void end_sending(struct bare *self, struct weir_bench_part *part, char *payload)
+{
+    end_work(part);
+    free(payload);
+    bare_fini(self);
+}
+
 /* ---- One hop, as fast as it goes --------------------------------------------------------------
  */
 
@@ -97,23 +120,16 @@ int weir_bench_push(struct weir_bench_part *self, void *argument)
 {
     const struct weir_bench_raw *what = argument;
     struct bare bare;
-    int status = bare_init(&bare, self, false, what->next);
+    char *payload;
+    int status = begin_sending(&bare, self, what->next, what->size, &payload);
 
     if (status != 0)
         return status;
-    char *payload = weir_bench_payload_new(what->size);
-
-    send_payload(&bare, payload, what->size); /* when it has arrived, the connection stands */
-    weir_bench_part_tell(self, WEIR_BENCH_READY);
-    weir_bench_part_wait(self);
-    begin_work(self);
     for (uint64_t i = 0; i < what->messages; i++) {
         weir_bench_payload_number(payload, i);
         send_payload(&bare, payload, what->size);
     }
-    end_work(self);
-    free(payload);
-    bare_fini(&bare);
+    end_sending(&bare, self, payload);
     return 0;
 }
 
@@ -151,25 +167,19 @@ int weir_bench_chain_first(struct weir_bench_part *self, void *argument)
 {
     const struct weir_bench_link *what = argument;
     struct bare bare;
-    int status = bare_init(&bare, self, false, what->next);
+    char *payload;
+
+    prctl(PR_SET_TIMERSLACK, 1);
+    int status = begin_sending(&bare, self, what->next, what->size, &payload);
 
     if (status != 0)
         return status;
-    char *payload = weir_bench_payload_new(what->size);
-
-    prctl(PR_SET_TIMERSLACK, 1);
-    send_payload(&bare, payload, what->size);
-    weir_bench_part_tell(self, WEIR_BENCH_READY);
-    weir_bench_part_wait(self);
-    begin_work(self);
     for (uint64_t at = 0; at < what->stretch->count; at++) {
         weir_bench_wait_until(weir_bench_due_ns(what->stretch, at), -1);
         weir_bench_payload_number(payload, what->stretch->base + at);
         send_payload(&bare, payload, what->size);
     }
-    end_work(self);
-    free(payload);
-    bare_fini(&bare);
+    end_sending(&bare, self, payload);
     return 0;
 }
 
