@@ -11,6 +11,7 @@
 #include <dlq/dlq_store.h>
 #include <hold/held_message.h>
 #include <hold/hold_sqlite.h>
+#include <hold/json_text.h>
 #include <hold/message_json.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,12 +144,10 @@ static void bind_key(sqlite3_stmt *statement, int at, const struct weir_message_
         sqlite3_bind_null(statement, at);
         return;
     }
-    json_t *text = json_stringn(view->key, view->key_bytes);
-    if (text != NULL)
+    if (weir_utf8_valid(view->key, view->key_bytes))
         weir_bind_text(statement, at, view->key, view->key_bytes);
     else
         weir_bind_blob(statement, at, view->key, view->key_bytes);
-    json_decref(text);
 }
 
 static int insert_letter(struct weir_dlq_store *self, const struct weir_held_message *message,
@@ -174,7 +173,8 @@ static int insert_letter(struct weir_dlq_store *self, const struct weir_held_mes
     if (status != 0 || *duplicate)
         return status;
 
-    char *headers = json_take(weir_json_headers(view));
+    struct weir_json_text headers = {0};
+    weir_json_text_headers(&headers, view);
     char *history = json_take(weir_json_history(&origin->history));
     char *newest = newest_error(&origin->history);
     sqlite3_stmt *insert = self->insert;
@@ -183,7 +183,7 @@ static int insert_letter(struct weir_dlq_store *self, const struct weir_held_mes
     weir_bind_text(insert, 5, own_topic ? origin->topic : message->topic,
                    own_topic ? origin->topic_bytes : message->topic_bytes);
     bind_key(insert, 6, view);
-    weir_bind_text(insert, 7, headers, strlen(headers));
+    weir_bind_text(insert, 7, headers.data, headers.bytes);
     weir_bind_text(insert, 8, reason, strlen(reason));
     sqlite3_bind_int64(insert, 9, origin->attempt);
     weir_bind_text(insert, 10, history, strlen(history));
@@ -197,7 +197,7 @@ static int insert_letter(struct weir_dlq_store *self, const struct weir_held_mes
     weir_bind_blob(insert, 17, message->body.data, message->body.size);
     status = weir_database_run(&self->db->file, insert, "writing a dead letter", error);
     *duplicate = status == 0 && sqlite3_changes(self->db->file.handle) == 0;
-    free(headers);
+    free(headers.data);
     free(history);
     free(newest);
     return status;

@@ -7,22 +7,11 @@
 #include <string.h>
 #include <time.h>
 
-static char *base64_new(const void *data, size_t bytes)
+static json_t *base64_new(const void *data, size_t bytes)
 {
-    size_t size = sodium_base64_encoded_len(bytes, sodium_base64_VARIANT_ORIGINAL);
+    const size_t size = sodium_base64_encoded_len(bytes, sodium_base64_VARIANT_ORIGINAL);
     char *text = weir_alloc(size);
-    return sodium_bin2base64(text, size, data, bytes, sodium_base64_VARIANT_ORIGINAL);
-}
-
-/* NULL where the bytes are not UTF-8. */
-static json_t *text_new(const void *data, size_t bytes)
-{
-    return json_stringn(bytes > 0 ? data : "", bytes);
-}
-
-static json_t *base64_json_new(const void *data, size_t bytes)
-{
-    char *text = base64_new(data, bytes);
+    sodium_bin2base64(text, size, data, bytes, sodium_base64_VARIANT_ORIGINAL);
     json_t *json = json_string(text);
     free(text);
     return json;
@@ -30,35 +19,12 @@ static json_t *base64_json_new(const void *data, size_t bytes)
 
 json_t *weir_json_bytes(const void *data, size_t bytes)
 {
-    json_t *json = text_new(data, bytes);
+    json_t *json = json_stringn(bytes > 0 ? data : "", bytes);
     if (json == NULL) {
         json = json_object();
-        json_object_set_new(json, "base64", base64_json_new(data, bytes));
+        json_object_set_new(json, "base64", base64_new(data, bytes));
     }
     return json;
-}
-
-void weir_json_set_bytes(json_t *object, const char *name, const void *data, size_t bytes)
-{
-    json_t *text = data == NULL ? json_null() : text_new(data, bytes);
-    if (text != NULL) {
-        json_object_set_new(object, name, text);
-        return;
-    }
-    char *base64_name = weir_asprintf("%s_base64", name);
-    json_object_set_new(object, base64_name, base64_json_new(data, bytes));
-    free(base64_name);
-}
-
-json_t *weir_json_headers(const struct weir_message_view *message)
-{
-    json_t *headers = json_object();
-    for (uint32_t i = 0; i < message->header_count; i++) {
-        const struct weir_header_pair *header = &message->headers[i];
-        json_object_setn_new(headers, header->name, header->name_bytes,
-                             weir_json_bytes(header->value, header->value_bytes));
-    }
-    return headers;
 }
 
 static const char *outcome_name(uint32_t outcome)

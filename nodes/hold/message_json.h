@@ -7,10 +7,6 @@
 
 /* A string, or an object with the bytes in base64. */
 json_t *weir_json_bytes(const void *data, size_t bytes);
-/* Set `name` to the text where it is UTF-8, else "<name>_base64"; null where data is NULL. */
-void weir_json_set_bytes(json_t *object, const char *name, const void *data, size_t bytes);
-/* {name: value, …} */
-json_t *weir_json_headers(const struct weir_message_view *message);
 /* [{"attempt", "time_ms", "outcome", "worker", "error"}, …]; empty where it does not parse. */
 json_t *weir_json_history(const struct weir_bytes *history);
 

@@ -1,6 +1,7 @@
 #include <base/alloc.h>
 #include <base/canary.h>
 #include <base/directories.h>
+#include <base/limits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,6 +14,7 @@
 
 /* The ledger keeps the bytes before `length`: enough to tell the file from another one. */
 #define TAIL_BYTES_MAX 64u
+#define LINES_BYTES_KEPT (4 * WEIR_HOLD_GROUP_BYTES_MAX) /* of memory, for those that come next */
 
 struct tail {
     char bytes[TAIL_BYTES_MAX];
@@ -34,8 +36,8 @@ static int write_failed(const struct weir_output *self, struct weir_error *error
 
 static ssize_t write_some(const struct weir_output *self)
 {
-    const char *data = self->pending + self->written;
-    size_t bytes = self->pending_bytes - self->written;
+    const char *data = self->pending.data + self->written;
+    size_t bytes = self->pending.bytes - self->written;
     if (self->path != NULL)
         return pwrite(self->fd, data, bytes, (off_t)(self->length + self->written));
     ssize_t count = write(self->fd, data, bytes);
@@ -52,7 +54,7 @@ static ssize_t write_some(const struct weir_output *self)
 static int check_still_there(const struct weir_output *self, struct weir_error *error)
 {
     struct stat file;
-    if (self->path == NULL || self->written == self->pending_bytes)
+    if (self->path == NULL || self->written == self->pending.bytes)
         return 0;
     if (fstat(self->fd, &file) != 0)
         return weir_error_set(error, WEIR_EIO, "cannot look at %s: %s", self->path,
@@ -77,7 +79,7 @@ static int write_pending(struct weir_output *self, struct weir_error *error)
     int status = check_still_there(self, error);
     if (status != 0)
         return status;
-    while (self->written < self->pending_bytes) {
+    while (self->written < self->pending.bytes) {
         ssize_t count = write_some(self);
         if (count < 0 && errno != EINTR)
             return write_failed(self, error);
@@ -104,10 +106,10 @@ int weir_output_settle(struct weir_output *self, struct weir_error *error)
 /* The last bytes of the file before the lines that come next. */
 static struct tail tail_before_next(const struct weir_output *self)
 {
-    struct tail tail = {.count = self->pending_bytes < TAIL_BYTES_MAX ? self->pending_bytes
+    struct tail tail = {.count = self->pending.bytes < TAIL_BYTES_MAX ? self->pending.bytes
                                                                       : TAIL_BYTES_MAX};
     if (tail.count > 0)
-        memcpy(tail.bytes, self->pending + self->pending_bytes - tail.count, tail.count);
+        memcpy(tail.bytes, self->pending.data + self->pending.bytes - tail.count, tail.count);
     return tail;
 }
 
@@ -115,21 +117,26 @@ int weir_output_commit_lines(struct weir_output *self, const char *lines, size_t
                              struct weir_error *error)
 {
     const struct tail tail = tail_before_next(self);
-    sqlite3_bind_int64(self->put, 1, (int64_t)(self->length + self->pending_bytes));
+    sqlite3_bind_int64(self->put, 1, (int64_t)(self->length + self->pending.bytes));
     weir_bind_blob(self->put, 2, tail.bytes, tail.count);
     weir_bind_blob(self->put, 3, lines, bytes);
     return weir_database_run(&self->db->file, self->put, "committing results", error);
 }
 
-void weir_output_committed(struct weir_output *self, char **lines, size_t bytes)
+void weir_output_committed(struct weir_output *self, struct weir_json_text *lines)
 {
-    self->length += self->pending_bytes;
-    free(self->pending);
+    struct weir_json_text before = self->pending;
+    self->length += before.bytes;
     self->pending = *lines;
-    self->pending_bytes = bytes;
     self->written = 0;
     self->synced = false;
-    *lines = NULL;
+    if (before.capacity > LINES_BYTES_KEPT) { /* a group of exceptional size made it so large */
+        free(before.data);
+        before.data = NULL;
+        before.capacity = 0;
+    }
+    before.bytes = 0;
+    *lines = before;
     write_pending(self, NULL);
 }
 
@@ -155,10 +162,8 @@ static int read_ledger(struct weir_output *self, struct tail *tail, struct weir_
         tail->count = tail_bytes < TAIL_BYTES_MAX ? tail_bytes : TAIL_BYTES_MAX;
         if (tail->count > 0)
             memcpy(tail->bytes, sqlite3_column_blob(statement, 1), tail->count);
-        self->pending_bytes = (size_t)sqlite3_column_bytes(statement, 2);
-        self->pending = weir_alloc(self->pending_bytes);
-        if (self->pending_bytes > 0)
-            memcpy(self->pending, sqlite3_column_blob(statement, 2), self->pending_bytes);
+        weir_json_text_raw(&self->pending, sqlite3_column_blob(statement, 2),
+                           (size_t)sqlite3_column_bytes(statement, 2));
     }
     sqlite3_finalize(statement);
     return status;
@@ -231,7 +236,7 @@ static int open_file(struct weir_output *self, bool known, const struct tail *ta
         status = sync_directory(self, error);
     if (status == 0)
         status = write_pending(self, error);
-    if (status == 0 && ftruncate(self->fd, (off_t)(self->length + self->pending_bytes)) != 0)
+    if (status == 0 && ftruncate(self->fd, (off_t)(self->length + self->pending.bytes)) != 0)
         status = write_failed(self, error);
     return status == 0 ? weir_output_settle(self, error) : status;
 }
@@ -267,7 +272,7 @@ void weir_output_close(struct weir_output *self)
     sqlite3_finalize(self->put);
     if (self->path != NULL && self->fd >= 0)
         close(self->fd);
-    free(self->pending);
+    free(self->pending.data);
     free(self->path);
     *self = (struct weir_output){.fd = -1};
 }

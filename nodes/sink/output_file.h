@@ -9,16 +9,16 @@
 #define WEIR_SINK_OUTPUT_H
 
 #include <hold/hold_sqlite.h>
+#include <hold/json_text.h>
 
 struct weir_output {
     struct weir_hold_db *db; /* not owned */
     char *path;              /* NULL: stdout */
     int fd;
     sqlite3_stmt *put;
-    uint64_t length; /* where the pending lines begin */
-    char *pending;   /* the lines that were committed last; owned */
-    size_t pending_bytes;
-    size_t written; /* of them */
+    uint64_t length;               /* where the pending lines begin */
+    struct weir_json_text pending; /* the lines that were committed last */
+    size_t written;                /* of them */
     bool synced;
     bool open; /* and found to be the one the ledger speaks of */
 };
@@ -43,8 +43,8 @@ int weir_output_settle(struct weir_output *self, struct weir_error *error);
 /* Within it: these lines come next. Copies them only with _committed. */
 int weir_output_commit_lines(struct weir_output *self, const char *lines, size_t bytes,
                              struct weir_error *error);
-/* After its commit: take the lines over (weir_alloc memory) and write them. What fails here is told
- * by the next _settle. */
-void weir_output_committed(struct weir_output *self, char **lines, size_t bytes);
+/* After its commit: take the lines over and write them; *lines gets the room of the ones before,
+ * empty. What fails here is told by the next _settle. */
+void weir_output_committed(struct weir_output *self, struct weir_json_text *lines);
 
 #endif

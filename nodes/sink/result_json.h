@@ -3,14 +3,10 @@
 #define WEIR_RESULT_JSON_H
 
 #include <hold/held_message.h>
+#include <hold/json_text.h>
 
-struct weir_lines { /* grows; used again for each group of batches */
-    char *data;
-    size_t bytes, capacity;
-};
-
-/* Append the line of one message, accepted at `time_ms`. */
-void weir_lines_add(struct weir_lines *lines, const struct weir_held_message *message,
-                    int64_t time_ms);
+/* Append the line of one message, accepted at `time` (as weir_time_format writes it). */
+void weir_result_line(struct weir_json_text *lines, const struct weir_held_message *message,
+                      const char *time);
 
 #endif

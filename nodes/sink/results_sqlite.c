@@ -1,6 +1,5 @@
-#include <hold/message_json.h>
+#include <hold/json_text.h>
 #include <sink/results_sqlite.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void bind_value(sqlite3_stmt *statement, int at, const void *data, size_t bytes)
@@ -9,23 +8,20 @@ static void bind_value(sqlite3_stmt *statement, int at, const void *data, size_t
         sqlite3_bind_null(statement, at);
         return;
     }
-    json_t *text = json_stringn(bytes > 0 ? data : "", bytes);
-    if (text != NULL)
+    if (weir_utf8_valid(data, bytes))
         weir_bind_text(statement, at, data, bytes);
     else
         weir_bind_blob(statement, at, data, bytes);
-    json_decref(text);
 }
 
 int weir_results_insert(struct weir_hold_db *db, sqlite3_stmt *insert,
-                        const struct weir_held_message *message, int64_t time_ms,
-                        struct weir_error *error)
+                        struct weir_json_text *headers, const struct weir_held_message *message,
+                        int64_t time_ms, struct weir_error *error)
 {
     const struct weir_message_view *view = &message->view;
     char id[WEIR_ID_TEXT_BYTES];
-    json_t *object = weir_json_headers(view);
-    char *headers = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
+    headers->bytes = 0;
+    weir_json_text_headers(headers, view);
     weir_id_format(&message->id, id);
     weir_bind_text(insert, 1, id, strlen(id));
     weir_bind_text(insert, 2, message->topic, message->topic_bytes);
@@ -34,9 +30,7 @@ int weir_results_insert(struct weir_hold_db *db, sqlite3_stmt *insert,
     sqlite3_bind_int64(insert, 5, view->origin.attempt);
     sqlite3_bind_int64(insert, 6, view->origin.death);
     bind_value(insert, 7, view->payload, view->payload_bytes);
-    weir_bind_text(insert, 8, headers, strlen(headers));
+    weir_bind_text(insert, 8, headers->data, headers->bytes);
     sqlite3_bind_int64(insert, 9, time_ms);
-    int status = weir_database_run(&db->file, insert, "writing a result", error);
-    free(headers);
-    return status;
+    return weir_database_run(&db->file, insert, "writing a result", error);
 }

@@ -4,6 +4,7 @@
 
 #include <hold/held_message.h>
 #include <hold/hold_sqlite.h>
+#include <hold/json_text.h>
 
 /* A text that is not UTF-8 stands as a BLOB. */
 #define WEIR_RESULTS_TABLE                                                                         \
@@ -15,9 +16,10 @@
     "INSERT INTO results (id, topic, \"group\", key, attempt, death, result, headers, time_ms)"    \
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-/* Within a transaction: one message as a row, through a statement made of WEIR_RESULTS_INSERT. */
+/* Within a transaction: one message as a row, through a statement made of WEIR_RESULTS_INSERT.
+ * `headers` is room to write in. */
 int weir_results_insert(struct weir_hold_db *db, sqlite3_stmt *insert,
-                        const struct weir_held_message *message, int64_t time_ms,
-                        struct weir_error *error);
+                        struct weir_json_text *headers, const struct weir_held_message *message,
+                        int64_t time_ms, struct weir_error *error);
 
 #endif

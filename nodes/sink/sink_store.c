@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <hold/held_message.h>
 #include <hold/hold_sqlite.h>
+#include <hold/message_json.h>
 #include <sink/ledger_sqlite.h>
 #include <sink/output_file.h>
 #include <sink/result_json.h>
@@ -40,7 +41,8 @@ struct weir_sink {
     struct weir_ledger ledger;
     struct weir_output output; /* of lines */
     sqlite3_stmt *insert;      /* of rows */
-    struct weir_lines lines;
+    struct weir_json_text lines;
+    struct weir_json_text headers; /* of one row */
     uint32_t until_trim;
 };
 
@@ -103,6 +105,7 @@ void weir_sink_destroy(struct weir_sink **self_pointer)
     if (self->lock_fd >= 0)
         close(self->lock_fd);
     free(self->lines.data);
+    free(self->headers.data);
     free(self);
     *self_pointer = NULL;
 }
@@ -123,7 +126,9 @@ static int hold_one(struct weir_sink *self, const struct weir_store_request *req
                     uint32_t *duplicates, struct weir_error *error)
 {
     const int64_t time_ms = request->record.time_ms;
+    char time[WEIR_TIME_TEXT_BYTES];
     struct weir_held_walk walk;
+    weir_time_format(time_ms, time);
     int status = weir_held_walk_init(&walk, &request->record, self->tag, error);
     *duplicates = 0;
     while (status == 0 && weir_held_walk_next(&walk)) {
@@ -134,9 +139,10 @@ static int hold_one(struct weir_sink *self, const struct weir_store_request *req
         if (!fresh)
             *duplicates += 1;
         else if (self->kind == WEIR_SINK_SQLITE)
-            status = weir_results_insert(self->db, self->insert, &walk.message, time_ms, error);
+            status = weir_results_insert(self->db, self->insert, &self->headers, &walk.message,
+                                         time_ms, error);
         else
-            weir_lines_add(&self->lines, &walk.message, time_ms);
+            weir_result_line(&self->lines, &walk.message, time);
     }
     if (status == 0 && walk.header.has_spool && walk.message.view.has_origin)
         status = weir_hold_db_spool(self->db, walk.message.id.tag, walk.header.spool, error);
@@ -190,8 +196,7 @@ int weir_sink_hold(struct weir_sink *self, const struct weir_store_request *requ
     if (status != 0) {
         weir_database_roll_back(&self->db->file);
     } else if (self->lines.bytes > 0) {
-        weir_output_committed(&self->output, &self->lines.data, self->lines.bytes);
-        self->lines = (struct weir_lines){0};
+        weir_output_committed(&self->output, &self->lines);
     }
     /* Another process that holds the file passes; nothing was written. */
     return status == WEIR_EBUSY ? WEIR_EFULL : status;
