@@ -229,7 +229,7 @@ static void trim(struct weir_ventilator *v, uint64_t last)
     weir_ventilator_ask(v, &request, trimmed, 0, NULL);
 }
 
-/* A group that was made meanwhile may begin below. */
+/* Of a group with delivery at-most-once rows may have left the state meanwhile. */
 static uint64_t lowest_needed(const struct weir_ventilator *v)
 {
     uint64_t lowest = UINT64_MAX;
@@ -280,7 +280,9 @@ static void have_uncopied(struct weir_ventilator *v, struct weir_store_result *r
     if (result->row_count && at_limit(v))
         return;
     if (result->row_count == 0 || WEIR_CANARY(TRIM_BEFORE_COPY)) {
-        if (!complete_all(v, last))
+        if (c->last_group != v->last_group)
+            c->at_ns = v->now.mono_ns; /* one made since may begin below, or have rows there */
+        else if (!complete_all(v, last))
             c->at_ns = v->now.mono_ns + WEIR_FLUSH_MS * WEIR_NS_PER_MS;
         else if (v->flush.trim > last && lowest_needed(v) > last)
             trim(v, last);
@@ -311,6 +313,7 @@ static void ask_uncopied(struct weir_ventilator *v, uint64_t last)
                                          .sequence = last + 1,
                                          .count = WEIR_COPY_ROWS_MAX};
     v->copyout.busy = true;
+    v->copyout.last_group = v->last_group;
     weir_flush_now(v);
     weir_ventilator_ask(v, &request, have_uncopied, last, NULL);
 }

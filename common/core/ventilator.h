@@ -104,6 +104,7 @@ struct weir_copyout {
     uint64_t oldest_last; /* the last sequence of the oldest whole segment; 0: there is none */
     bool full;            /* an append found no room */
     bool busy;            /* a pass is under way */
+    uint32_t last_group;  /* the newest group when it began */
     int64_t at_ns;        /* the next one */
     uint64_t wanted;      /* where the last READ it asked for begins; 0: none */
     uint64_t in_state;    /* bytes of payloads, as its last result says */
