@@ -134,7 +134,8 @@ const struct weir_section weir_section_group = {
              .choices = delivery_choices,
              OF_GROUP(delivery),
              .fallback = "at-least-once",
-             .text = "`at-most-once`: never twice, and lost when its worker is"},
+             .text = "`at-most-once`: never twice; lost with its worker, or with a connection it "
+                     "was on its way by"},
             {.name = "start",
              .type = WEIR_OPTION_CHOICE,
              .choices = start_choices,

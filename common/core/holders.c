@@ -220,6 +220,10 @@ static void on_lost(void *self, uint64_t worker, const char *name,
     }
 }
 
+/* The session in which these went out is over, and nobody says that he has them: they never came,
+ * or they have been handled, and the ack is on its way by another connection. At most once: that is
+ * not enough to send one again, as a RELEASE by the worker itself is. Until the lease's deadline
+ * the ack counts. */
 static void on_released(void *self, const struct weir_lease_ref *leases, uint32_t count,
                         const struct weir_now *now)
 {
@@ -228,7 +232,7 @@ static void on_released(void *self, const struct weir_lease_ref *leases, uint32_
     const struct weir_verdict verdict = {.outcome = WEIR_RELEASE, .delay_ms = -1};
     for (uint32_t i = 0; i < count; i++) {
         struct weir_lease *lease = find(v, &leases[i]);
-        if (lease)
+        if (lease && !lease->final)
             weir_outcome_apply(v, lease, leases[i].first, leases[i].count, &verdict);
     }
 }

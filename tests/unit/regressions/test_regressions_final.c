@@ -126,12 +126,81 @@ static void what_is_due_at_the_end_stays_in_the_state(void **state)
     stage_destroy(&s);
 }
 
+static void router(struct stage *s, uint64_t peer)
+{
+    struct weir_control ready = {.verb = WEIR_VERB_READY};
+    WEIR_SET(&ready, version, VERSION, WEIR_PROTOCOL_VERSION);
+    WEIR_SET(&ready, role, ROLE, weir_text_of("router"));
+    WEIR_SET(&ready, name, NAME, weir_text_of("hub"));
+    stage_control(s, WEIR_PORT_DISPATCH, peer, &ready);
+}
+
+static void bye(struct stage *s, uint64_t peer, const struct got *got)
+{
+    struct weir_lease_ref lease = {got->incarnation, got->delivery, got->index, 1};
+    struct weir_control control = {.verb = WEIR_VERB_BYE, .lease_count = 1};
+    WEIR_SET(&control, leases, LEASES, &lease);
+    stage_control(s, WEIR_PORT_DISPATCH, peer, &control);
+}
+
+/* It is not sent again to whoever has room, its ack counts, and without one it is dropped at the
+ * end of its lease. */
+static void expect_no_second_time(struct stage *s, const struct got *a0, bool acked)
+{
+    stage_worker(s, W + 2, WORKER + 2);
+    stage_credit(s, W + 2, "g", 10);
+    stage_alive(s, W + 2, WORKER + 2, 2000);
+    assert_null(stage_next(s));
+    assert_string_equal(stage_state(s, 1, "g"), "in-flight");
+    struct got other_way = *a0;
+    other_way.peer = W + 2;
+    if (acked)
+        stage_ack(s, &other_way, WEIR_DONE, NULL);
+    stage_alive(s, W + 2, WORKER + 2, WEIR_LEASE_MS);
+    assert_null(stage_next(s));
+    assert_string_equal(stage_state(s, 1, "g"), acked ? "done" : "dropped");
+    assert_int_equal(stage_stat(s, "g", "done"), acked);
+    assert_int_equal(stage_stat(s, "g", "dropped"), !acked);
+    assert_int_equal(stage_stat(s, NULL, "stale_acks"), 0);
+    assert_int_equal(stage_stat(s, "g", "in-flight"), 0);
+    stage_destroy(&s);
+}
+
+/* 4: a message was handled, its worker's connection ended, and the ack was on its way by another
+ * one when the worker was back and did not name what it had acked. That was taken for given back
+ * untouched, and sent again; a router said so with a BYE that names leases (seeds 46552, 54804 and
+ * 66023). So was what a worker had when it said BYE without waiting for its acks. */
+static void what_nobody_names_any_more_is_not_sent_again(void **state)
+{
+    (void)state;
+    for (int acked = 0; acked < 2; acked++) {
+        struct stage *s = begin(0); /* back on another connection, straight to the ventilator */
+        const struct got *a0 = stage_expect(s, "a0");
+        stage_peer_gone(s, W);
+        stage_worker(s, W + 1, WORKER);
+        stage_pass(s, 1000);
+        expect_no_second_time(s, a0, acked);
+
+        s = begin(0); /* said by a router */
+        a0 = stage_expect(s, "a0");
+        router(s, W + 1);
+        bye(s, W + 1, a0);
+        expect_no_second_time(s, a0, acked);
+
+        s = begin(0); /* said by the worker */
+        a0 = stage_expect(s, "a0");
+        bye(s, W, a0);
+        expect_no_second_time(s, a0, acked);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_back_at_the_end_keeps_its_time),
         cmocka_unit_test(what_comes_back_too_late_is_dropped),
         cmocka_unit_test(what_is_due_at_the_end_stays_in_the_state),
+        cmocka_unit_test(what_nobody_names_any_more_is_not_sent_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
