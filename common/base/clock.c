@@ -16,6 +16,14 @@ struct weir_now weir_clock_now(void)
     };
 }
 
+int64_t weir_clock_tick_ns(void)
+{
+    struct timespec mono;
+
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &mono);
+    return (int64_t)mono.tv_sec * WEIR_NS_PER_S + mono.tv_nsec;
+}
+
 int weir_clock_ms_until(int64_t mono_ns)
 {
     if (mono_ns == WEIR_TIME_NEVER)

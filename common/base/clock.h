@@ -13,10 +13,15 @@ struct weir_now {
 
 struct weir_now weir_clock_now(void);
 
+/* The monotonic clock as of its last tick: up to WEIR_CLOCK_TICK_NS behind, and several times
+ * cheaper to read. For what is asked for each message. */
+int64_t weir_clock_tick_ns(void);
+
 /* From now to `mono_ns` as poll(2) takes it: in ms, rounded up so that nothing wakes early and
  * polls again; 0 when it has passed, -1 for WEIR_TIME_NEVER. */
 int weir_clock_ms_until(int64_t mono_ns);
 
+#define WEIR_CLOCK_TICK_NS INT64_C(10000000) /* HZ=100 */
 #define WEIR_NS_PER_MS INT64_C(1000000)
 #define WEIR_NS_PER_S INT64_C(1000000000)
 #define WEIR_TIME_NEVER INT64_MAX

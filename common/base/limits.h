@@ -128,9 +128,9 @@
 #define WEIR_CLIENT_QUEUE_MESSAGES 65536u
 #define WEIR_CLIENT_QUEUE_BYTES (64u << 20)
 #define WEIR_CLIENT_TIMEOUT_MS 30000
-#define WEIR_FUNCTION_THREADS_MAX 256u        /* handlers at once of one worker */
-#define WEIR_FUNCTION_JOB_MESSAGES 256u       /* handled in turn by one thread */
-#define WEIR_FUNCTION_PREFETCH_MESSAGES 1024u /* a thread */
+#define WEIR_FUNCTION_THREADS_MAX 256u   /* handlers at once of one worker */
+#define WEIR_FUNCTION_JOB_MESSAGES 4096u /* handled in turn by one thread */
+#define WEIR_FUNCTION_PREFETCH_MESSAGES 65536u
 #define WEIR_FUNCTION_PREFETCH_BYTES (16u << 20)
 
 /* Sinks and dead-letter collectors. */

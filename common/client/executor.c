@@ -1,7 +1,9 @@
 /* A job runs on one thread; the reactor learns of it through `poll`. What a thread has to tell is
  * told at once when a job ends or a handler asks for more time; what merely goes on (a message was
  * started, some have ended) is told together, a few milliseconds later, so that handlers that take
- * microseconds are not slowed by news of each message. */
+ * microseconds are not slowed by news of each message. For the same reason a thread notes how far
+ * it is in two counts, takes a lock only where there is more to say than `done`, and reads the
+ * clock's last tick. */
 #include <base/alloc.h>
 #include <base/clock.h>
 #include <base/heap.h>
@@ -30,13 +32,16 @@ struct slot { /* a thread and its job */
     struct weir_job_handle handle;
     struct weir_job job; /* set while `job.id` is not 0, by the thread; cleared by poll */
 
+    /* Messages of the job that were started, and that have ended: at most one less. Only the thread
+     * writes them, so neither needs a lock. */
+    atomic_uint started, finished;
+
     pthread_mutex_t mutex; /* guards what follows */
     uint64_t job_id;
-    struct weir_job_outcome *outcomes;
+    struct weir_job_outcome *outcomes; /* that are more than `done`; of the untold, in order */
     uint32_t outcome_count, outcome_capacity;
-    bool running, told_running;
-    uint32_t running_at;
-    bool extend;
+    uint32_t told_started, told_finished;
+    uint32_t extend; /* the started-th message asks for more time; 0: none does */
     bool ended;
     bool news; /* to be told with the next poll */
 };
@@ -51,7 +56,7 @@ struct executor {
     weir_handler_fn *handler;
     void *arg;
     int epoll_fd, event_fd, timer_fd;
-    atomic_bool timer_armed;
+    atomic_bool timer_armed; /* something is told when it fires */
     atomic_bool draining;
     atomic_uint idle;   /* threads that wait for a job */
     uint32_t next_slot; /* of poll: the reactor's thread alone */
@@ -74,10 +79,11 @@ static void tell_now(struct executor *self)
     WEIR_ASSERT(written == (ssize_t)sizeof one || errno == EAGAIN);
 }
 
+/* After `started` was raised. Either this sees that the timer is not armed, or whoever takes the
+ * timer sees the message: neither order of the two can hide it. */
 static void tell_soon(struct executor *self)
 {
-    if (atomic_load_explicit(&self->timer_armed, memory_order_relaxed) ||
-        atomic_exchange(&self->timer_armed, true))
+    if (atomic_load(&self->timer_armed) || atomic_exchange(&self->timer_armed, true))
         return;
     const struct itimerspec once = {.it_value = {.tv_nsec = NEWS_DELAY_NS}};
     int status = timerfd_settime(self->timer_fd, 0, &once, NULL);
@@ -88,7 +94,8 @@ static void on_extend(struct weir_job_handle *handle)
 {
     struct slot *slot = WEIR_CONTAINER_OF(handle, struct slot, handle);
     pthread_mutex_lock(&slot->mutex);
-    slot->extend = slot->news = true;
+    slot->extend = atomic_load_explicit(&slot->started, memory_order_relaxed);
+    slot->news = true;
     pthread_mutex_unlock(&slot->mutex);
     tell_now(slot->executor);
 }
@@ -102,48 +109,61 @@ static bool joins(const struct weir_job_outcome *last, const struct weir_job_out
            next->error.size == 0 && last->result.block == NULL && next->result.block == NULL;
 }
 
-static void note_outcome(struct slot *slot, const struct weir_job_outcome *outcome)
+static bool plain(const struct weir_job_outcome *outcome)
 {
-    pthread_mutex_lock(&slot->mutex);
-    slot->running = slot->extend = false;
+    return outcome->outcome == WEIR_DONE && outcome->error.size == 0 &&
+           outcome->result.block == NULL && outcome->result.data == NULL;
+}
+
+static void outcome_append(struct slot *slot, const struct weir_job_outcome *outcome)
+{
     struct weir_job_outcome *last =
         slot->outcome_count > 0 ? &slot->outcomes[slot->outcome_count - 1] : NULL;
     if (last != NULL && joins(last, outcome)) {
-        last->count++;
-    } else {
-        if (slot->outcome_count == slot->outcome_capacity) {
-            slot->outcome_capacity = slot->outcome_capacity > 0 ? 2 * slot->outcome_capacity : 4;
-            slot->outcomes =
-                weir_realloc(slot->outcomes, slot->outcome_capacity, sizeof *slot->outcomes);
-        }
-        slot->outcomes[slot->outcome_count++] = *outcome;
+        last->count += outcome->count;
+        return;
     }
+    if (slot->outcome_count == slot->outcome_capacity) {
+        slot->outcome_capacity = slot->outcome_capacity > 0 ? 2 * slot->outcome_capacity : 4;
+        slot->outcomes =
+            weir_realloc(slot->outcomes, slot->outcome_capacity, sizeof *slot->outcomes);
+    }
+    slot->outcomes[slot->outcome_count++] = *outcome;
+}
+
+static void note_outcome(struct slot *slot, const struct weir_job_outcome *outcome)
+{
+    if (plain(outcome)) {
+        atomic_store_explicit(&slot->finished, outcome->first + 1, memory_order_release);
+        return;
+    }
+    pthread_mutex_lock(&slot->mutex);
+    outcome_append(slot, outcome);
+    atomic_store_explicit(&slot->finished, outcome->first + 1, memory_order_release);
     pthread_mutex_unlock(&slot->mutex);
 }
 
 static void note_running(struct slot *slot, uint32_t at)
 {
-    pthread_mutex_lock(&slot->mutex);
-    slot->running = true;
-    slot->told_running = false;
-    slot->running_at = at;
-    pthread_mutex_unlock(&slot->mutex);
+    atomic_store(&slot->started, at + 1);
     tell_soon(slot->executor);
 }
 
-static bool may_start(const struct slot *slot, int64_t now_ns)
+/* `tick_ns` may be a little behind the time, and no message is started after its lease. */
+static bool may_start(const struct slot *slot, int64_t tick_ns)
 {
     int64_t deadline_ns =
         slot->job.lease != NULL ? weir_job_lease_deadline(slot->job.lease) : slot->job.deadline_ns;
-    return now_ns < deadline_ns && !atomic_load(&slot->handle.cancelled) &&
+    return tick_ns < deadline_ns - WEIR_CLOCK_TICK_NS && !atomic_load(&slot->handle.cancelled) &&
            !atomic_load(&slot->executor->draining);
 }
 
 static struct weir_job_outcome handle_one(struct slot *slot, uint32_t at,
-                                          const struct weir_bytes *body, int64_t now_ns)
+                                          const struct weir_bytes *body, int64_t tick_ns)
 {
     struct weir_error error = {0};
-    if (weir_job_handle_begin(&slot->handle, at, body, now_ns, &error) != 0)
+    /* The whole of its time, and a tick more at most. */
+    if (weir_job_handle_begin(&slot->handle, at, body, tick_ns + WEIR_CLOCK_TICK_NS, &error) != 0)
         return weir_job_handle_reject(at, &error);
     int returned = slot->executor->handler(&slot->handle, slot->executor->arg);
     return weir_job_handle_end(&slot->handle, returned);
@@ -157,20 +177,23 @@ static void run_job(struct slot *slot)
     int64_t begun_ns = 0;
     pthread_mutex_lock(&slot->mutex);
     slot->job_id = job->id;
+    slot->told_started = slot->told_finished = slot->extend = 0;
+    atomic_store(&slot->finished, 0);
+    atomic_store(&slot->started, 0);
     pthread_mutex_unlock(&slot->mutex);
     weir_job_handle_init(&slot->handle, job, on_extend);
     for (uint32_t at = 0; at < job->count; at++) {
-        const int64_t now_ns = weir_clock_now().mono_ns;
+        const int64_t tick_ns = weir_clock_tick_ns();
         const size_t length = weir_index_length(&job->index, width, at);
         const struct weir_bytes body = weir_bytes_borrow(job->body.data + offset, length);
-        if (!may_start(slot, now_ns))
+        if (!may_start(slot, tick_ns))
             break;
         if (at == 0)
-            begun_ns = now_ns;
-        else if (now_ns - begun_ns > SHARE_AFTER_NS && atomic_load(&slot->executor->idle) > 0)
+            begun_ns = tick_ns;
+        else if (tick_ns - begun_ns > SHARE_AFTER_NS && atomic_load(&slot->executor->idle) > 0)
             break;
         note_running(slot, at);
-        struct weir_job_outcome outcome = handle_one(slot, at, &body, now_ns);
+        struct weir_job_outcome outcome = handle_one(slot, at, &body, tick_ns);
         note_outcome(slot, &outcome);
         if (job->ordered && outcome.outcome != WEIR_DONE)
             break;
@@ -236,26 +259,52 @@ static void executor_kill(struct weir_executor *executor, uint64_t job)
     pthread_mutex_unlock(&self->mutex);
 }
 
+/* What has ended and was not told: what is listed, and between it what was merely done. */
+static void take_outcomes(struct slot *slot, uint32_t finished, struct weir_handled *handled)
+{
+    struct weir_job_outcome *listed = slot->outcomes;
+    const uint32_t listed_count = slot->outcome_count;
+    uint32_t at = slot->told_finished;
+    slot->outcomes = NULL;
+    slot->outcome_count = slot->outcome_capacity = 0;
+    for (uint32_t i = 0; i <= listed_count; i++) {
+        const uint32_t to = i < listed_count ? listed[i].first : finished;
+        const struct weir_job_outcome done = {
+            .first = at, .count = to - at, .outcome = WEIR_DONE, .delay_ms = -1};
+        if (done.count > 0)
+            outcome_append(slot, &done);
+        if (i == listed_count)
+            break;
+        at = listed[i].first + listed[i].count;
+        outcome_append(slot, &listed[i]);
+    }
+    free(listed);
+    handled->type = WEIR_HANDLED_OUTCOMES;
+    handled->outcomes = slot->outcomes;
+    handled->outcome_count = slot->outcome_count;
+    slot->outcomes = NULL;
+    slot->outcome_count = slot->outcome_capacity = 0;
+    slot->told_finished = finished;
+}
+
 /* What this slot has to tell next. A job's end comes last, and frees the slot. */
 static bool slot_poll(struct slot *slot, struct weir_handled *handled)
 {
     bool any = true, over = false;
     pthread_mutex_lock(&slot->mutex);
-    *handled = (struct weir_handled){.job = slot->job_id, .first = slot->running_at};
+    const uint32_t finished = atomic_load_explicit(&slot->finished, memory_order_acquire);
+    const uint32_t started = atomic_load(&slot->started);
+    *handled = (struct weir_handled){.job = slot->job_id, .first = started > 0 ? started - 1 : 0};
     if (!slot->news) {
         any = false;
-    } else if (slot->outcome_count > 0) {
-        handled->type = WEIR_HANDLED_OUTCOMES;
-        handled->outcomes = slot->outcomes;
-        handled->outcome_count = slot->outcome_count;
-        slot->outcomes = NULL;
-        slot->outcome_count = slot->outcome_capacity = 0;
-    } else if (slot->running && !slot->told_running) {
+    } else if (finished > slot->told_finished) {
+        take_outcomes(slot, finished, handled);
+    } else if (started > finished && started > slot->told_started) {
         handled->type = WEIR_HANDLED_STARTED;
-        slot->told_running = true;
-    } else if (slot->extend) {
+        slot->told_started = started;
+    } else if (slot->extend > finished) {
         handled->type = WEIR_HANDLED_EXTEND;
-        slot->extend = false;
+        slot->extend = 0;
     } else if (slot->ended) {
         handled->type = WEIR_HANDLED_END;
         slot->ended = slot->news = false;

@@ -27,15 +27,13 @@ void weir_job_handle_init(struct weir_job_handle *self, const struct weir_job *j
 int weir_job_handle_begin(struct weir_job_handle *self, uint32_t at, const struct weir_bytes *body,
                           int64_t now_ns, struct weir_error *error)
 {
-    const struct weir_id id = {
-        .time_ms = self->job->time_ms, .tag = self->job->tag, .sequence = self->job->sequence + at};
     self->at = at;
+    self->id_known = false;
     self->id_text[0] = '\0';
     self->result = WEIR_BYTES_NONE;
     self->error[0] = '\0';
     self->delay_ms = -1;
     self->attempt_deadline_ns = attempt_deadline(self->job, now_ns);
-    weir_id_encode(&id, self->id);
     return weir_message_decode(body->data, body->size, &self->view, error);
 }
 
@@ -150,16 +148,27 @@ const char *weir_job_group(const weir_job_t *job)
     return job->job->group;
 }
 
+static struct weir_id id_of(const weir_job_t *job)
+{
+    return (struct weir_id){.time_ms = job->job->time_ms,
+                            .tag = job->job->tag,
+                            .sequence = job->job->sequence + job->at};
+}
+
 const uint8_t *weir_job_id(const weir_job_t *job)
 {
+    if (!job->id_known) {
+        const struct weir_id id = id_of(job);
+        weir_id_encode(&id, own(job)->id);
+        own(job)->id_known = true;
+    }
     return job->id;
 }
 
 const char *weir_job_id_text(const weir_job_t *job)
 {
     if (job->id_text[0] == '\0') {
-        struct weir_id id;
-        weir_id_decode(job->id, &id);
+        const struct weir_id id = id_of(job);
         weir_id_format(&id, own(job)->id_text);
     }
     return job->id_text;

@@ -16,7 +16,8 @@ struct weir_job_handle {
     /* Of the message. */
     uint32_t at; /* within the job */
     struct weir_message_view view;
-    uint8_t id[WEIR_ID_BYTES];
+    bool id_known;
+    uint8_t id[WEIR_ID_BYTES]; /* once it was asked for; so are its text, and the copies below */
     char id_text[WEIR_ID_TEXT_BYTES];
     int64_t attempt_deadline_ns;
     atomic_bool cancelled;

@@ -68,6 +68,7 @@ void weir_message_clear(weir_message_t *self)
 void weir_message_set_topic(weir_message_t *self, const char *topic)
 {
     text_set(&self->topic, topic, topic != NULL ? strlen(topic) : 0);
+    self->topic_valid = weir_topic_valid(self->topic.data, self->topic.bytes);
 }
 
 void weir_message_set_payload(weir_message_t *self, const void *payload, size_t bytes)
@@ -149,7 +150,7 @@ static bool duration_valid(int64_t ms)
 int weir_message_view_of(const struct weir_message *self, struct weir_message_view *view,
                          struct weir_error *error)
 {
-    if (!weir_topic_valid(self->topic.data, self->topic.bytes))
+    if (!self->topic_valid)
         return weir_error_set(error, WEIR_EINVAL,
                               "\"%.100s\" is no topic: words of letters, digits, '_' and '-', "
                               "joined by dots, %u bytes at most",

@@ -17,6 +17,7 @@ struct message_header {
 
 struct weir_message {
     struct text topic, payload, key, idempotency_key;
+    bool topic_valid;
     struct message_header *headers;
     uint32_t header_count, header_capacity;
     int64_t delay_ms, ttl_ms;

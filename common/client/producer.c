@@ -140,6 +140,7 @@ void weir_producer_batch_end(struct weir_producer *self, struct batch *batch)
 
 static struct batch *batch_new(struct weir_producer *self, const struct weir_message *message)
 {
+    const struct batch *before = TAILQ_LAST(&self->all, batches);
     struct batch *batch = weir_zalloc(1, sizeof *batch);
     struct weir_batch_header header = {.topic = message->topic.data,
                                        .topic_bytes = (uint32_t)message->topic.bytes,
@@ -152,6 +153,11 @@ static struct batch *batch_new(struct weir_producer *self, const struct weir_mes
     memcpy(batch->topic, message->topic.data, message->topic.bytes);
     batch->delay_ms = message->delay_ms;
     batch->ttl_ms = message->ttl_ms;
+    if (before != NULL && before->full) { /* a flood: this one is going to be as large */
+        weir_batch_builder_expect(batch->builder, before->count, before->held_bytes);
+        batch->capacity = before->count;
+        batch->entries = weir_realloc(NULL, batch->capacity, sizeof *batch->entries);
+    }
     TAILQ_INSERT_TAIL(&self->all, batch, in_all);
     TAILQ_INSERT_TAIL(&self->waiting, batch, in_line);
     return batch;

@@ -158,8 +158,7 @@ static int names_check(const struct weir_worker_options *options, struct weir_er
 
 static uint32_t prefetch_of(const struct weir_worker_options *options)
 {
-    return options->prefetch > 0 ? options->prefetch
-                                 : options->concurrency * WEIR_FUNCTION_PREFETCH_MESSAGES;
+    return options->prefetch > 0 ? options->prefetch : WEIR_FUNCTION_PREFETCH_MESSAGES;
 }
 
 static int options_check(const struct weir_worker_options *options, struct weir_error *error)
@@ -236,6 +235,7 @@ static struct weir_worker_handle *worker_new(const struct weir_worker_options *o
         .concurrency = options->concurrency,
         .prefetch = prefetch_of(options),
         .prefetch_bytes = options->prefetch_bytes,
+        .paced = options->prefetch == 0,
         .job_messages_max = WEIR_FUNCTION_JOB_MESSAGES,
     };
     uint64_t seed;

@@ -183,7 +183,7 @@ static void answer_stats(struct weir_worker *self, const struct weir_event *even
     const struct stat stats[] = {
         {"upstreams", self->upstream_count},
         {"upstreams_open", open_upstreams(self)},
-        {"prefetch", self->prefetch},
+        {"prefetch", weir_worker_prefetch(self)},
         {"concurrency", self->concurrency},
         {"held", self->held},
         {"held_bytes", self->held_bytes},
@@ -386,6 +386,7 @@ struct weir_role *weir_worker_new(const struct weir_worker_config *config,
     self->concurrency = config->concurrency;
     self->prefetch = config->prefetch;
     self->prefetch_bytes = config->prefetch_bytes ? config->prefetch_bytes : WEIR_CREDIT_BYTES_MAX;
+    self->paced = config->paced;
     self->job_messages_max = config->job_messages_max;
     self->topic_count = config->topics ? config->topic_count : 0;
     self->topics = weir_zalloc(self->topic_count + 1, sizeof *self->topics);

@@ -84,9 +84,10 @@ struct weir_worker_job {
     uint32_t first, count;        /* messages of the lot */
     struct weir_rangeset unended; /* of the lot's: without an outcome */
     struct weir_job_lease *lease;
-    bool running; /* the handler of … */
-    uint32_t at;  /* … this message of the lot runs */
-    bool stopped; /* some of it was lost: no more of it is started */
+    int64_t since_ns; /* its start, or the last outcomes */
+    bool running;     /* the handler of … */
+    uint32_t at;      /* … this message of the lot runs */
+    bool stopped;     /* some of it was lost: no more of it is started */
     bool killed;
 
     uint32_t cursor;        /* a message of which … */
@@ -171,7 +172,10 @@ struct weir_worker {
     char *from;
     uint32_t concurrency, prefetch, job_messages_max;
     uint64_t prefetch_bytes;
-    uint64_t number; /* this worker's own, random */
+    bool paced;
+    int64_t pace_ns;        /* what handlers have lately taken … */
+    uint64_t pace_messages; /* … for so many */
+    uint64_t number;        /* this worker's own, random */
     enum weir_worker_state state;
     int64_t drain_until_ns;
     bool drain_over;     /* what has not ended by then is given back */
@@ -338,6 +342,11 @@ void weir_worker_beats_forget(struct weir_worker_upstream *upstream);
 
 /* ---- worker_credit.c ---- */
 
+/* So many messages of the job have ended since it was last looked at. */
+void weir_worker_pace(struct weir_worker *self, struct weir_worker_job *job, uint64_t messages,
+                      const struct weir_now *now);
+/* Messages that may be held now. */
+uint64_t weir_worker_prefetch(const struct weir_worker *self);
 /* Lend what is free. */
 void weir_worker_credit(struct weir_worker *self, const struct weir_now *now);
 /* ERROR group: nothing is lent there for a while, that grows; returns it in ms, or 0: it is being

@@ -4,6 +4,12 @@
  * those that have had none lately are asked to give theirs back, and those that have share it. */
 #include <core/worker.h>
 
+/* What is held at the pace of the handlers: enough for the deliveries to be large and for credit to
+ * get round, and not so much that other workers have nothing while it waits here. */
+#define PACE_NS (50 * WEIR_NS_PER_MS)
+#define PACE_UNKNOWN_MESSAGES 64u /* a handler, until the first have ended */
+#define PACE_MESSAGES_MIN 2u      /* a handler: one runs, one waits */
+
 #define REFUSED_FIRST_MS 1000
 #define REFUSED_MAX_MS 60000
 
@@ -41,6 +47,39 @@ static struct loan look(struct weir_worker *self, uint32_t number)
     return loan;
 }
 
+/* ---- how much ---- */
+
+void weir_worker_pace(struct weir_worker *self, struct weir_worker_job *job, uint64_t messages,
+                      const struct weir_now *now)
+{
+    const int64_t took_ns = now->mono_ns - job->since_ns;
+    job->since_ns = now->mono_ns;
+    if (took_ns >= PACE_NS) { /* what was before says no more */
+        self->pace_ns = 0;
+        self->pace_messages = 0;
+    }
+    self->pace_ns += took_ns;
+    self->pace_messages += messages;
+    while (self->pace_ns > 2 * PACE_NS && self->pace_messages > 1) {
+        self->pace_ns /= 2;
+        self->pace_messages /= 2;
+    }
+}
+
+uint64_t weir_worker_prefetch(const struct weir_worker *self)
+{
+    if (!self->paced)
+        return self->prefetch;
+    uint64_t each = PACE_UNKNOWN_MESSAGES;
+    if (self->pace_messages > 0)
+        each = self->pace_messages * PACE_NS / (uint64_t)(self->pace_ns + 1);
+    if (each < PACE_MESSAGES_MIN)
+        each = PACE_MESSAGES_MIN;
+    return each < self->prefetch / self->concurrency ? each * self->concurrency : self->prefetch;
+}
+
+/* ---- to whom ---- */
+
 /* Say the new limit where it differs enough to be worth a frame. */
 static void settle(struct weir_worker *self, struct loan *loan, uint64_t *available)
 {
@@ -70,10 +109,12 @@ static void settle(struct weir_worker *self, struct loan *loan, uint64_t *availa
                        bytes > lent_bytes ? bytes : lent_bytes);
 }
 
-/* Give each of `among` upstreams its share of what is free; those that starve come first when it
+/* Give each upstream its share of what is free; those that starve come first when it
  * does not go round, then it goes in turn. */
-static void share(struct weir_worker *self, uint64_t free, const struct weir_now *now)
+static void share(struct weir_worker *self, const struct weir_now *now)
 {
+    const uint64_t prefetch = weir_worker_prefetch(self);
+    const uint64_t free = minus(prefetch, self->held);
     const uint32_t count = self->upstream_count;
     bool starving = false;
     for (uint32_t i = 0; i < count; i++)
@@ -97,8 +138,8 @@ static void share(struct weir_worker *self, uint64_t free, const struct weir_now
             const bool in = !starving || wants(upstream, now);
             loan.target = in ? free / among + (rest > 0) : 0;
             rest -= in && rest > 0;
-            if (!starving && loan.target < loan.lent)
-                loan.target = loan.lent;
+            if (!starving && loan.target < loan.lent && loan.lent <= 4 * prefetch)
+                loan.target = loan.lent; /* it will be used, at the pace that it was lent for */
             settle(self, &loan, &available);
         }
     for (uint32_t i = 0; i < count; i++)
@@ -110,7 +151,7 @@ static void share(struct weir_worker *self, uint64_t free, const struct weir_now
 void weir_worker_credit(struct weir_worker *self, const struct weir_now *now)
 {
     if (self->state == WEIR_WORKER_SERVING && !self->alone && weir_worker_result_flows(self)) {
-        share(self, minus(self->prefetch, self->held), now);
+        share(self, now);
         return;
     }
     for (uint32_t i = 0; i < self->upstream_count; i++) {

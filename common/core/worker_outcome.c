@@ -96,8 +96,9 @@ static void ended(struct weir_worker *self, struct weir_worker_job *job, uint32_
 }
 
 static void outcomes(struct weir_worker *self, struct weir_worker_job *job,
-                     struct weir_handled *handled)
+                     struct weir_handled *handled, const struct weir_now *now)
 {
+    uint64_t messages = 0;
     for (uint32_t i = 0; i < handled->outcome_count; i++) {
         struct weir_job_outcome *outcome = &handled->outcomes[i];
         WEIR_ASSERT(outcome->count > 0 && outcome->first < job->count &&
@@ -108,8 +109,10 @@ static void outcomes(struct weir_worker *self, struct weir_worker_job *job,
         WEIR_ASSERT(fresh == outcome->count);
         if (job->running && job->at >= first && job->at - first < outcome->count)
             job->running = false;
+        messages += outcome->count;
         ended(self, job, first, outcome->count, outcome);
     }
+    weir_worker_pace(self, job, messages, now);
 }
 
 /* The job is over. What was never started waits again, unless it may not be started here. */
@@ -152,7 +155,7 @@ void weir_worker_handled(struct weir_worker *self, struct weir_event *event)
         extend(self, job, job->first + handled->first);
         break;
     case WEIR_HANDLED_OUTCOMES:
-        outcomes(self, job, handled);
+        outcomes(self, job, handled, &event->now);
         break;
     case WEIR_HANDLED_END:
         end(self, job);

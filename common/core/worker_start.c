@@ -157,7 +157,7 @@ static uint64_t body_offset(struct weir_worker_lot *lot, uint32_t at)
     return lot->cursor_offset;
 }
 
-static void run(struct weir_worker *self, const struct pick *pick)
+static void run(struct weir_worker *self, const struct pick *pick, const struct weir_now *now)
 {
     struct weir_worker_lot *lot = pick->lot;
     const struct weir_worker_lease *lease = lot->lease;
@@ -167,7 +167,8 @@ static void run(struct weir_worker *self, const struct pick *pick)
                                     .lot = lot,
                                     .first = pick->first,
                                     .count = pick->count,
-                                    .lease = weir_job_lease_new(lease->deadline_ns)};
+                                    .lease = weir_job_lease_new(lease->deadline_ns),
+                                    .since_ns = now->mono_ns};
     weir_rangeset_add(&job->unended, pick->first, (uint64_t)pick->first + pick->count - 1);
 
     job->cursor = pick->first;
@@ -206,7 +207,7 @@ void weir_worker_start_ready(struct weir_worker *self, const struct weir_now *no
         return;
     forget_all_expired(self, now);
     while (may_start(self) && pick_next(self, &pick))
-        run(self, &pick);
+        run(self, &pick, now);
 }
 
 /* ---- suspects ---- */

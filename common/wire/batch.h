@@ -150,6 +150,8 @@ struct weir_batch_builder;
  * all that is added. Copies what it needs. */
 struct weir_batch_builder *weir_batch_builder_new(const struct weir_batch_header *header);
 void weir_batch_builder_destroy(struct weir_batch_builder **self);
+/* About so much is to come: room is made for it at once, not bit by bit. */
+void weir_batch_builder_expect(struct weir_batch_builder *self, uint32_t messages, size_t bytes);
 /* Encode and add one message. Its memory may go right after. WEIR_ELIMIT, naming the limit, when it
  * can never be sent; WEIR_EINVAL when a header's name or the origin is not valid; WEIR_EFULL when
  * it has no room in this batch any more (add it to the next). */

@@ -24,7 +24,6 @@ struct weir_batch_builder {
     uint32_t capacity;
     struct weir_writer body;
     msgpack_packer packer; /* onto the body */
-    size_t body_bytes;     /* of the last batch: the next one is likely to be as large */
 };
 
 struct weir_batch_builder *weir_batch_builder_new(const struct weir_batch_header *header)
@@ -49,6 +48,19 @@ void weir_batch_builder_destroy(struct weir_batch_builder **self)
     free((*self)->entries);
     free(*self);
     *self = NULL;
+}
+
+static void entries_reserve(struct weir_batch_builder *self, uint32_t count)
+{
+    self->capacity = count;
+    self->entries = weir_realloc(self->entries, count, sizeof *self->entries);
+}
+
+void weir_batch_builder_expect(struct weir_batch_builder *self, uint32_t messages, size_t bytes)
+{
+    if (messages > self->capacity)
+        entries_reserve(self, messages);
+    weir_writer_reserve(&self->body, bytes);
 }
 
 uint32_t weir_batch_builder_count(const struct weir_batch_builder *self)
@@ -84,12 +96,8 @@ int weir_batch_builder_add(struct weir_batch_builder *self, const struct weir_me
         return rc;
     if (!has_room(self, bytes_max))
         return weir_error_set(error, WEIR_EFULL, "batch: no room after %u messages", self->count);
-    if (self->count == self->capacity) {
-        self->capacity = self->capacity > 0 ? 2 * self->capacity : 16;
-        self->entries = weir_realloc(self->entries, self->capacity, sizeof *self->entries);
-    }
-    if (self->body.capacity == 0)
-        weir_writer_reserve(&self->body, self->body_bytes);
+    if (self->count == self->capacity)
+        entries_reserve(self, self->capacity > 0 ? 2 * self->capacity : 16);
     weir_message_write(message, &self->packer);
 
     entry = &self->entries[self->count++];
@@ -184,7 +192,6 @@ void weir_batch_builder_finish(struct weir_batch_builder *self, uint64_t number,
     full.flags |= self->flags | extra_flags;
     *header = make_header(&full);
     *index = make_index(self, full.flags);
-    self->body_bytes = self->body.size;
     *body = weir_writer_take(&self->body);
     self->count = 0;
     self->flags = 0;

@@ -7,7 +7,7 @@
 
 void weir_writer_reserve(struct weir_writer *writer, size_t bytes)
 {
-    size_t wanted = writer->capacity > 0 ? writer->capacity : 256;
+    size_t wanted = writer->capacity > 0 ? writer->capacity : bytes > 256 ? bytes : 256;
 
     if (bytes <= writer->capacity - writer->size)
         return;

@@ -92,6 +92,63 @@ static void bytes_are_lent_too(void **state)
     assert_int_equal(bytes, 2 * used + 100 - used);
 }
 
+static void paced_worker_up(struct worker *self)
+{
+    uint64_t messages, bytes;
+    self->config.paced = true;
+    self->config.concurrency = 1;
+    self->config.prefetch = 10000;
+    self->config.job_messages_max = 1000;
+    worker_begin(self);
+    worker_event(self, WEIR_EVENT_LINK_UP, UP(0));
+    worker_welcome(self, 0, INCARNATION);
+    assert_true(worker_credit(self, 0, &messages, &bytes));
+    assert_int_equal(messages, 64); /* nobody knows how fast the handler is */
+}
+
+/* Paced: as many as keep the handler busy for 50 ms, and never more than the prefetch. */
+static void a_fast_handler_is_given_more(void **state)
+{
+    struct worker *self = *state;
+    uint64_t messages, bytes;
+    paced_worker_up(self);
+    deliver(self, 1, 0, 64);
+    worker_pass_ms(self, 1);
+    worker_job_is(self, 0, WEIR_DONE);
+    assert_true(worker_credit(self, 0, &messages, &bytes));
+    assert_in_range(messages, 64 + 64 * 50 - 1, 64 + 64 * 50);
+    deliver(self, 2, 0, 1000);
+    worker_job_is(self, 1, WEIR_DONE); /* in no time */
+    worker_credit(self, 0, &messages, &bytes);
+    assert_int_equal(worker_stat(self, "prefetch"), 10000);
+    assert_int_equal(messages, 64 + 1000 + 10000);
+}
+
+/* It keeps no more than it needs, and gives back what it was lent while it was fast. */
+static void a_slow_handler_does_not_hoard(void **state)
+{
+    struct worker *self = *state;
+    uint64_t messages, bytes;
+    paced_worker_up(self);
+    deliver(self, 1, 0, 64);
+    worker_pass_ms(self, 1);
+    worker_job_is(self, 0, WEIR_DONE);
+    assert_true(worker_credit(self, 0, &messages, &bytes));
+    worker_confirm(self, 0);
+    deliver(self, 2, 0, 10);
+    script_skip(self->script);
+    worker_pass_ms(self, 1000);
+    worker_outcome(self, 1, 0, 1, WEIR_DONE, NULL, NULL);
+    assert_int_equal(worker_stat(self, "prefetch"), 2);
+    const struct said *less = script_find(self->script, WEIR_VERB_CREDIT);
+    assert_non_null(less);
+    assert_int_equal(less->control.messages, 64 + 10); /* what came, and nothing more */
+    worker_credited(self, 0, less->control.serial, 64 + 10, less->control.bytes);
+    worker_outcome(self, 1, 1, 8, WEIR_DONE, NULL, NULL);
+    worker_credit(self, 0, &messages, &bytes);
+    assert_int_equal(messages, 64 + 10 + worker_stat(self, "prefetch") - 1);
+}
+
 /* Two upstreams: one gives its share back when the other has work and nothing to send it with. */
 static void lends_to_the_upstream_that_has_work(void **state)
 {
@@ -737,6 +794,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(asks_for_its_prefetch),
         TEST(never_holds_more_than_its_prefetch),
+        TEST(a_fast_handler_is_given_more),
+        TEST(a_slow_handler_does_not_hoard),
         TEST(bytes_are_lent_too),
         TEST(lends_to_the_upstream_that_has_work),
         TEST(waiting_is_remembered),
