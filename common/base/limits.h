@@ -123,6 +123,7 @@
 #define WEIR_TURN_COMPLETIONS_MAX 512u /* of the store or the executor, likewise */
 
 /* libweir: what include/weir.h states as defaults and bounds. */
+#define WEIR_CLIENT_WINDOW WEIR_PRODUCER_WINDOW_MAX
 #define WEIR_CLIENT_BATCH_MESSAGES 4096u
 #define WEIR_CLIENT_BATCH_BYTES (256u << 10)
 #define WEIR_CLIENT_QUEUE_MESSAGES 65536u

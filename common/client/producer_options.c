@@ -8,7 +8,7 @@ weir_producer_options_t *weir_producer_options_new(const char *endpoint)
     struct weir_producer_options *self = weir_zalloc(1, sizeof *self);
     *self = (struct weir_producer_options){
         .endpoint = weir_strdup(endpoint != NULL ? endpoint : ""),
-        .window = WEIR_PRODUCER_WINDOW,
+        .window = WEIR_CLIENT_WINDOW,
         .batch_messages_max = WEIR_CLIENT_BATCH_MESSAGES,
         .batch_bytes_max = WEIR_CLIENT_BATCH_BYTES,
         .queue_messages_max = WEIR_CLIENT_QUEUE_MESSAGES,
