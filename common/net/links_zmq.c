@@ -45,6 +45,7 @@ void weir_socket_watch(struct weir_socket *self)
     WEIR_ASSERT(rc == 0);
     rc = zmq_connect(self->monitor, address);
     WEIR_ASSERT(rc == 0);
+    weir_socket_observe(self); /* its ZMQ_FD tells nothing before it was found empty once */
 }
 
 void weir_socket_unwatch(struct weir_socket *self)
@@ -141,6 +142,7 @@ bool weir_socket_address(struct weir_socket *self, struct weir_peer *peer)
 {
     if (peer->unreachable)
         return false;
+    self->touched = true;
     int rc;
     do
         rc = zmq_send(self->handle, peer->identity, peer->identity_bytes,
@@ -205,6 +207,7 @@ static void probe_due(struct weir_socket *self, int64_t mono_ns)
         self->probe_all_ns = mono_ns + WEIR_NS_PER_S;
     }
     if (probe.fd_count > 0 || all) {
+        self->touched = true;
         int events;
         size_t bytes = sizeof events;
         zmq_getsockopt(self->handle, ZMQ_EVENTS, &events, &bytes); /* looks at its commands */
@@ -265,7 +268,7 @@ static enum weir_link_change client_change(struct weir_socket *self, int64_t mon
     if (self->spent)
         try_again(self, mono_ns);
     if (!self->told && self->up) {
-        self->told = true;
+        self->told = self->touched = true;
         if (self->away_said)
             weir_log(WEIR_LOG_INFO, "%s: connected", self->endpoint);
         self->away_said = self->misread = false;

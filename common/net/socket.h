@@ -28,10 +28,14 @@ void weir_socket_destroy(struct weir_socket **self);
 
 /* What it is bound to (a port 0 resolved) or connects to. Lives as long as the socket. */
 const char *weir_socket_endpoint(const struct weir_socket *self);
-/* For zmq_poll: messages, and news of connections. A client's are others after weir_socket_change.
- */
+/* libzmq's sockets: one has messages, the other news of connections. A client's are others after
+ * weir_socket_change. Their ZMQ_FD tells that something came; but whoever sends or receives may
+ * have taken that sign in passing, so ask weir_socket_pending, too, before waiting for it. */
 void *weir_socket_handle(const struct weir_socket *self);
 void *weir_socket_monitor(const struct weir_socket *self);
+/* Whether there is a message that the descriptor may not tell of. Costs a look only when there was
+ * sending or receiving since the last one. */
+bool weir_socket_pending(struct weir_socket *self);
 
 enum weir_received {
     WEIR_RECEIVED_NOTHING, /* there is none now */

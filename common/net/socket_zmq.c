@@ -57,6 +57,7 @@ int weir_socket_open(struct weir_socket *self)
     if (self->server) /* else a message that cannot be routed vanishes without a word */
         set_option(self->handle, ZMQ_ROUTER_MANDATORY, 1);
     weir_socket_watch(self);
+    self->touched = true;
     rc = self->server ? zmq_bind(self->handle, self->endpoint)
                       : zmq_connect(self->handle, self->endpoint);
     return rc == 0 ? 0 : errno;
@@ -188,14 +189,30 @@ void *weir_socket_monitor(const struct weir_socket *self)
     return self->monitor;
 }
 
-/* False: nothing there. */
-static bool receive_frame(void *handle, zmq_msg_t *message)
+/* What the socket is ready for. Asking has it look at its commands. */
+static int events_of(const struct weir_socket *self)
+{
+    int events = 0;
+    size_t bytes = sizeof events;
+    return zmq_getsockopt(self->handle, ZMQ_EVENTS, &events, &bytes) == 0 ? events : 0;
+}
+
+bool weir_socket_pending(struct weir_socket *self)
+{
+    if (self->touched)
+        self->touched = (events_of(self) & ZMQ_POLLIN) && (self->server || self->told);
+    return self->touched;
+}
+
+/* False: nothing there, and libzmq has just looked. */
+static bool receive_frame(struct weir_socket *self, zmq_msg_t *message)
 {
     int rc;
     do
-        rc = zmq_msg_recv(message, handle, ZMQ_DONTWAIT);
+        rc = zmq_msg_recv(message, self->handle, ZMQ_DONTWAIT);
     while (rc < 0 && errno == EINTR);
     WEIR_ASSERT(rc >= 0 || errno == EAGAIN);
+    self->touched = rc >= 0;
     return rc >= 0;
 }
 
@@ -206,7 +223,7 @@ static void receive_rest(struct weir_socket *self, struct weir_frames *frames)
     bool more = true;
     while (more) {
         zmq_msg_init(&message);
-        bool there = receive_frame(self->handle, &message);
+        bool there = receive_frame(self, &message);
         WEIR_ASSERT(there);
         more = zmq_msg_more(&message);
         if (frames->count <= WEIR_FRAMES_MAX)
@@ -245,7 +262,7 @@ static enum weir_received receive_from_peer(struct weir_socket *self, uint64_t *
 {
     zmq_msg_t identity;
     zmq_msg_init(&identity);
-    if (!receive_frame(self->handle, &identity)) {
+    if (!receive_frame(self, &identity)) {
         zmq_msg_close(&identity);
         return WEIR_RECEIVED_NOTHING;
     }
@@ -263,11 +280,13 @@ static enum weir_received receive_from_peer(struct weir_socket *self, uint64_t *
 
 static enum weir_received receive_from_server(struct weir_socket *self, struct weir_frames *frames)
 {
-    if (!self->told)
-        return WEIR_RECEIVED_NOTHING; /* first the owner is told of the connection */
+    if (!self->told) { /* first the owner is told of the connection */
+        (void)events_of(self);
+        return WEIR_RECEIVED_NOTHING;
+    }
     zmq_msg_t message;
     zmq_msg_init(&message);
-    if (!receive_frame(self->handle, &message)) {
+    if (!receive_frame(self, &message)) {
         zmq_msg_close(&message);
         return WEIR_RECEIVED_NOTHING;
     }
@@ -300,24 +319,17 @@ static bool send_frame(void *handle, zmq_msg_t *message, bool more)
     return rc >= 0;
 }
 
-/* Asking has the socket look at its commands: without it, it may not have seen yet that there is
- * room again. */
-static bool writable(void *handle)
-{
-    int events = 0;
-    size_t bytes = sizeof events;
-    return zmq_getsockopt(handle, ZMQ_EVENTS, &events, &bytes) == 0 && (events & ZMQ_POLLOUT);
-}
-
 static int send_frames(struct weir_socket *self, struct weir_frames *frames)
 {
+    self->touched = true;
     for (uint32_t i = 0; i < frames->count; i++) {
         zmq_msg_t message;
         bool more = i + 1 < frames->count;
         weir_frame_give(&frames->at[i], &message);
         bool sent = send_frame(self->handle, &message, more);
         if (!sent && i == 0 && !self->server)
-            sent = writable(self->handle) && send_frame(self->handle, &message, more);
+            /* Without asking, it may not have seen yet that there is room again. */
+            sent = (events_of(self) & ZMQ_POLLOUT) && send_frame(self->handle, &message, more);
         if (sent)
             continue;
         zmq_msg_close(&message);

@@ -25,6 +25,10 @@ struct weir_socket {
     char *endpoint;
     bool server;
     int ipc_lock; /* -1: none */
+    /* A descriptor of libzmq's is silent about what it knows already, and until it was looked at.
+     */
+    bool touched;    /* so ask for messages */
+    bool unobserved; /* so ask for news */
     /* server */
     struct weir_peers *peers;
     struct weir_lost_connection *lost;

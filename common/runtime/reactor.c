@@ -1,6 +1,6 @@
-/* Sockets are polled with zmq_poll, beside the eventfds of whatever has a thread of its own. A turn
- * reads the clock once, takes a bounded share from each source, and hands the role one event at a
- * time. Everything that is left over is still readable, so the next poll returns at once. */
+/* Sockets are polled by their descriptors, beside the eventfds of whatever has a thread of its own.
+ * A turn reads the clock once, takes a bounded share from each source, and hands the role one event
+ * at a time. What is left over is found again before the next poll, which then does not wait. */
 #include <runtime/reactor.h>
 
 #include <base/alloc.h>
@@ -8,6 +8,7 @@
 #include <core/roles.h>
 #include <errno.h>
 #include <net/socket.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 struct port {
     uint32_t number;
     struct weir_socket *socket;
+    bool pending;             /* there is a message, whatever its descriptor says */
     uint32_t undrained_turns; /* in a row, in which it had more than its share to give */
 };
 
@@ -49,7 +51,7 @@ struct weir_reactor {
     struct port *ports;
     uint32_t port_count;
     uint32_t *port_index; /* by number: 1 + its place in `ports`; 0: none */
-    zmq_pollitem_t *items;
+    struct pollfd *items;
     uint32_t item_count; /* 0: to be made anew */
 
     struct weir_store *store;
@@ -349,14 +351,33 @@ static void take_changes(struct weir_reactor *self, uint32_t index)
     }
 }
 
-static void take_port(struct weir_reactor *self, uint32_t index)
+static int descriptor(void *socket)
+{
+    int fd = -1;
+    size_t bytes = sizeof fd;
+    int rc = zmq_getsockopt(socket, ZMQ_FD, &fd, &bytes);
+    WEIR_ASSERT(rc == 0);
+    return fd;
+}
+
+static void make_port_items(struct weir_reactor *self, uint32_t index)
+{
+    struct pollfd *items = &self->items[SOURCE_COUNT + 2 * index];
+    const struct weir_socket *socket = self->ports[index].socket;
+    items[0] = (struct pollfd){.fd = descriptor(weir_socket_handle(socket)), .events = POLLIN};
+    items[1] = (struct pollfd){.fd = descriptor(weir_socket_monitor(socket)), .events = POLLIN};
+}
+
+/* News of connections come after the messages that came before them. */
+static void take_port(struct weir_reactor *self, uint32_t index, bool news)
 {
     bool drained = take_messages(self, index);
     struct port *port = &self->ports[index];
-    if (!drained && ++port->undrained_turns < UNDRAINED_TURNS_MAX)
+    if (!news || (!drained && ++port->undrained_turns < UNDRAINED_TURNS_MAX))
         return;
     port->undrained_turns = 0;
     take_changes(self, index);
+    make_port_items(self, index);
 }
 
 static void take_stored(struct weir_reactor *self)
@@ -395,19 +416,19 @@ static void make_items(struct weir_reactor *self)
     self->items = weir_realloc(self->items, self->item_count, sizeof *self->items);
     /* poll(2) passes over a descriptor of -1. */
     for (uint32_t i = 0; i < SOURCE_COUNT; i++)
-        self->items[i] = (zmq_pollitem_t){.fd = fds[i], .events = ZMQ_POLLIN};
-    for (uint32_t i = 0; i < self->port_count; i++) {
-        zmq_pollitem_t *item = &self->items[SOURCE_COUNT + 2 * i];
-        struct weir_socket *socket = self->ports[i].socket;
-        item[0] = (zmq_pollitem_t){.socket = weir_socket_handle(socket), .events = ZMQ_POLLIN};
-        item[1] = (zmq_pollitem_t){.socket = weir_socket_monitor(socket), .events = ZMQ_POLLIN};
-    }
+        self->items[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+    for (uint32_t i = 0; i < self->port_count; i++)
+        make_port_items(self, i);
 }
 
-static int wait_ms(const struct weir_reactor *self)
+static int wait_ms(struct weir_reactor *self)
 {
     int64_t next = self->wake_at_ns;
     for (uint32_t i = 0; i < self->port_count; i++) {
+        struct port *port = &self->ports[i];
+        port->pending = weir_socket_pending(port->socket);
+        if (port->pending)
+            next = 0;
         int64_t due = weir_socket_due(self->ports[i].socket);
         next = due < next ? due : next;
     }
@@ -417,7 +438,7 @@ static int wait_ms(const struct weir_reactor *self)
 static void turn(struct weir_reactor *self)
 {
     /* A posted call may add ports; they have their first turn after the next poll. */
-    zmq_pollitem_t *items = self->items;
+    const struct pollfd *items = self->items;
     uint32_t polled_ports = (self->item_count - SOURCE_COUNT) / 2;
     self->now = weir_clock_now();
     if (items[SOURCE_POST].revents)
@@ -425,13 +446,11 @@ static void turn(struct weir_reactor *self)
     if (items[SOURCE_SIGNAL].revents)
         take_signals(self);
     for (uint32_t i = 0; i < polled_ports && !self->stopped; i++) {
-        zmq_pollitem_t *item = &items[SOURCE_COUNT + 2 * i];
-        if (!item[0].revents && !item[1].revents &&
-            weir_socket_due(self->ports[i].socket) > self->now.mono_ns)
-            continue;
-        take_port(self, i);
-        item[0].socket = weir_socket_handle(self->ports[i].socket);
-        item[1].socket = weir_socket_monitor(self->ports[i].socket);
+        const struct pollfd *item = &items[SOURCE_COUNT + 2 * i];
+        const bool news =
+            item[1].revents || weir_socket_due(self->ports[i].socket) <= self->now.mono_ns;
+        if (item[0].revents || self->ports[i].pending || news)
+            take_port(self, i, news);
     }
     if (items[SOURCE_STORE].revents)
         take_stored(self);
@@ -453,7 +472,7 @@ int weir_reactor_run(struct weir_reactor *self, struct weir_role *role)
     while (!self->stopped) {
         if (self->item_count == 0)
             make_items(self);
-        if (zmq_poll(self->items, (int)self->item_count, wait_ms(self)) < 0) {
+        if (poll(self->items, self->item_count, wait_ms(self)) < 0) {
             WEIR_ASSERT(errno == EINTR);
             continue;
         }
