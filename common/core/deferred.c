@@ -77,7 +77,7 @@ static void have_due(struct weir_ventilator *v, struct weir_store_result *result
 {
     (void)pointer;
     struct weir_group *group = weir_groups_number(v, (uint32_t)number);
-    if (!group)
+    if (!group && !WEIR_CANARY(REMOVED_GROUP_USED))
         return;
     group->deferred.asking = false;
     if (v->state != WEIR_VENTILATOR_OPEN) /* it is about to end: they are well where they are */
@@ -134,7 +134,8 @@ static void ask(struct weir_ventilator *v, struct weir_group *group, int64_t unt
 int64_t weir_deferred_look(struct weir_ventilator *v, struct weir_group *group)
 {
     struct weir_deferred *deferred = &group->deferred;
-    if (deferred->asking || deferred->ready || deferred->suspect_count >= WEIR_READY_MAX)
+    if (deferred->asking || (deferred->ready && !WEIR_CANARY(DUE_FETCHED_TWICE)) ||
+        deferred->suspect_count >= WEIR_READY_MAX)
         return WEIR_TIME_NEVER; /* looked at again when these are gone */
     if (deferred->rows <= deferred->suspect_count)
         return WEIR_TIME_NEVER;

@@ -367,7 +367,7 @@ static void claim(struct weir_ventilator *v, struct weir_group *group)
         messages -= count;
     }
     if (group->claimed.count)
-        group->claim_flush = weir_flush_need(v);
+        group->claim_flush = WEIR_CANARY(SENT_BEFORE_CURSOR) ? v->flush.done : weir_flush_need(v);
 }
 
 static void clear_claimed(struct weir_ventilator *v, struct weir_group *group)

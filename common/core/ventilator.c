@@ -118,7 +118,8 @@ static void stored(struct weir_ventilator *v, struct weir_store_result *result)
     if (result->log_syncs > v->log_syncs) /* the log writer's and the state's come as they like */
         v->log_syncs = result->log_syncs;
     weir_copyout_seen(v, result);
-    const bool full = result->kind == WEIR_STORE_APPEND && result->status == WEIR_EFULL;
+    const bool full = result->kind == WEIR_STORE_APPEND && result->status == WEIR_EFULL &&
+                      !WEIR_CANARY(FULL_SPOOL_ENDS);
     if (result->status != 0 && !full && !WEIR_CANARY(STORAGE_FAILURE_IGNORED)) {
         /* A state that cannot be read answers for no message any more. The log may be damaged in
          * one place and well in all others: see read_done. */

@@ -4,6 +4,7 @@
  * run of messages of which none has a key that is being handled now or that is waiting further
  * ahead; messages with one key may follow each other inside a job, which handles them in turn. */
 #include <base/alloc.h>
+#include <base/canary.h>
 #include <core/worker.h>
 #include <utlist.h>
 
@@ -40,7 +41,8 @@ static struct pick pick_front(const struct weir_worker *self, struct weir_worker
     const struct weir_range range = lot->waiting.at[0];
     const uint32_t idle = self->concurrency - self->running;
     const uint64_t share = (self->waiting + idle - 1) / idle;
-    const uint32_t most = smaller(self->job_messages_max, share);
+    const uint32_t most =
+        smaller(WEIR_CANARY(JOB_TOO_LARGE) ? UINT32_MAX : self->job_messages_max, share);
     return (struct pick){lot, (uint32_t)range.first, smaller(range.last - range.first + 1, most)};
 }
 

@@ -9,7 +9,7 @@
  * program with other limits and reports to this one.
  *
  * Without a name it prints which check found which canary, and fails when one was not found by the
- * check that must, when an invariant's checks found none, or when something is found where no
+ * check that must, when a check has no canary that it found, or when something is found where no
  * canary is. Each canary has a process of its own, so one that crashes is a find as well. */
 #include "sim.h"
 #include <base/canary.h>
@@ -259,7 +259,7 @@ static bool row_print(const struct hunt *hunt, uint32_t canary)
 
 static int judge(const struct hunt *hunt)
 {
-    bool caught[INVARIANTS + 1] = {false};
+    bool caught[SIM_CHECKS] = {false};
     uint32_t wrong = 0;
     printf("Seeds %" PRIu64 "..%" PRIu64 ". By the checks of which invariant a canary was found: ",
            hunt->from, hunt->to);
@@ -271,24 +271,19 @@ static int judge(const struct hunt *hunt)
     printf("  found by\n");
     for (uint32_t canary = 1; canary < CANARIES; canary++) {
         const bool good = row_print(hunt, canary);
-        caught[sim_check_of(canaries[canary].check)->invariant] |= good;
+        caught[canaries[canary].check] |= good;
         wrong += !good;
     }
     row_print(hunt, WEIR_CANARY_NONE);
     printf("\n");
-    for (uint32_t i = 1; i <= INVARIANTS; i++) {
-        if (caught[i])
-            continue;
-        printf("The checks of invariant %u found no canary that they must find.\n", i);
-        wrong++;
-    }
     for (uint32_t c = 0; c < SIM_CHECKS; c++) {
         const struct finds *none = &hunt->finds[WEIR_CANARY_NONE];
-        if (none->count[c] == 0)
-            continue;
-        printf("Without a canary, %s is violated in seed %" PRIu64 ".\n",
-               sim_check_of((enum sim_check_name)c)->name, none->first[c]);
-        wrong++;
+        const char *name = sim_check_of((enum sim_check_name)c)->name;
+        if (!caught[c])
+            printf("The check %s found no canary that it must find.\n", name);
+        if (none->count[c] > 0)
+            printf("Without a canary, %s is violated in seed %" PRIu64 ".\n", name, none->first[c]);
+        wrong += !caught[c] + (none->count[c] > 0);
     }
     printf("%u canaries, %s\n", (uint32_t)CANARIES - 1,
            wrong == 0 ? "every one found by the check that must" : "NOT all as it must be");
