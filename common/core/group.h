@@ -49,8 +49,9 @@ struct weir_group {
     uint64_t in_flight, dying, dead, tombstones; /* messages; the last two are rows */
     uint64_t rescan_looks;                       /* order: key: of the rescan under way … */
     int64_t rescan_ns;                           /* … and when the next one may begin */
-    uint32_t fetching;                           /* order: key: parked rows under way */
-    uint64_t trimmed_chunk;                      /* the state has no chunk below it */
+    bool rescan_paused;
+    uint32_t fetching;      /* order: key: parked rows under way */
+    uint64_t trimmed_chunk; /* the state has no chunk below it */
     uint64_t dropped_to; /* what the last drop brought and, behind it, what is not for the group */
     int64_t rate_ns;     /* with a rate: when the last message it let through was due */
     int64_t idle_ns;     /* mono: since when it may be without a worker */

@@ -137,6 +137,7 @@ static void slot_empty(struct weir_keys *self, struct weir_key_slot *slot, bool 
 
 void weir_keys_fini(struct weir_keys *self)
 {
+    weir_heap_fini(&self->hungry);
     for (uint32_t i = 0; i < self->slot_count; i++) {
         if (self->slots[i].content == 0 || is_small(&self->slots[i]))
             continue;
@@ -277,8 +278,8 @@ bool weir_keys_may_go(const struct weir_keys *self, uint64_t hash, uint64_t sequ
 static struct weir_key **list_of(struct weir_keys *self, const struct weir_key *key)
 {
     switch (key->wants) {
-    case WEIR_KEY_HUNGRY:
-        return &self->hungry;
+    case WEIR_KEY_ASIDE:
+        return &self->aside;
     case WEIR_KEY_STARVING:
         return &self->starving;
     case WEIR_KEY_GOING:
@@ -296,6 +297,11 @@ static void leave(struct weir_keys *self, struct weir_key *key)
     key->wants = WEIR_KEY_QUIET;
 }
 
+static bool is_going(const struct weir_keys *self, const struct weir_key *key)
+{
+    return key->delivery && key->delivery == self->delivery;
+}
+
 static int wants(const struct weir_keys *self, const struct weir_key *key)
 {
     const struct weir_key_entry *front = weir_key_entry(key, 0);
@@ -303,7 +309,17 @@ static int wants(const struct weir_keys *self, const struct weir_key *key)
         return WEIR_KEY_STARVING;
     if (front->place == WEIR_KEY_LISTED || front->place == WEIR_KEY_PARKED)
         return WEIR_KEY_HUNGRY;
-    return key->delivery && key->delivery == self->delivery ? WEIR_KEY_GOING : WEIR_KEY_QUIET;
+    return is_going(self, key) ? WEIR_KEY_GOING : WEIR_KEY_QUIET;
+}
+
+/* The key's next message, if it may go. */
+static const struct weir_key_entry *next_of(const struct weir_key *key)
+{
+    if (key->wants == WEIR_KEY_HUNGRY)
+        return weir_key_entry(key, 0);
+    const struct weir_key_entry *entry =
+        key->wants == WEIR_KEY_GOING ? weir_key_entry(key, key->taken) : NULL;
+    return entry && entry->place == WEIR_KEY_LISTED ? entry : NULL;
 }
 
 /* The key becomes a mere slot, or is gone. */
@@ -311,6 +327,7 @@ static void demote(struct weir_keys *self, struct weir_key *key)
 {
     struct weir_key_slot *slot = slot_find(self, key->hash);
     leave(self, key);
+    weir_heap_remove(&self->hungry, &key->turn);
     if (key->count == 0) {
         slot_empty(self, slot, key->unlisted_from != 0, key->left);
     } else {
@@ -333,22 +350,58 @@ static void review(struct weir_keys *self, struct weir_key *key)
         demote(self, key);
         return;
     }
-    if (now == (int)key->wants)
-        return;
-    leave(self, key);
-    key->wants = now;
-    struct weir_key **list = list_of(self, key);
-    if (list)
-        DL_APPEND(*list, key);
+    if (now != (int)key->wants) {
+        leave(self, key);
+        key->wants = now;
+        struct weir_key **list = list_of(self, key);
+        if (list)
+            DL_APPEND(*list, key);
+    }
+    const struct weir_key_entry *next = next_of(key);
+    if (next)
+        weir_heap_set(&self->hungry, &key->turn, (int64_t)next->sequence);
+    else
+        weir_heap_remove(&self->hungry, &key->turn);
 }
 
-/* Another delivery is being built: what went into the one before is merely out. */
-static void begin_delivery(struct weir_keys *self, uint64_t delivery)
+static void review_all(struct weir_keys *self, struct weir_key *list)
 {
     struct weir_key *key, *next;
-    self->delivery = delivery;
-    DL_FOREACH_SAFE(self->going, key, next)
+    DL_FOREACH_SAFE(list, key, next)
     review(self, key);
+}
+
+void weir_keys_deliver(struct weir_keys *self, uint64_t delivery)
+{
+    if (delivery == self->delivery)
+        return;
+    self->delivery = delivery;
+    review_all(self, self->going);
+}
+
+struct weir_key *weir_keys_next(const struct weir_keys *self, struct weir_key_entry *entry)
+{
+    struct weir_heap_node *first = weir_heap_first(&self->hungry);
+    if (!first)
+        return NULL;
+    struct weir_key *key = WEIR_CONTAINER_OF(first, struct weir_key, turn);
+    *entry = *next_of(key);
+    return key;
+}
+
+/* A key that is going is reviewed with the next delivery anyway. */
+void weir_keys_later(struct weir_keys *self, struct weir_key *key)
+{
+    weir_heap_remove(&self->hungry, &key->turn);
+    if (key->wants != WEIR_KEY_HUNGRY)
+        return;
+    key->wants = WEIR_KEY_ASIDE;
+    DL_APPEND(self->aside, key);
+}
+
+void weir_keys_again(struct weir_keys *self)
+{
+    review_all(self, self->aside);
 }
 
 /* ---- the queue ---- */
@@ -406,8 +459,8 @@ static struct weir_key *key_get(struct weir_keys *self, uint64_t hash)
 void weir_keys_set(struct weir_keys *self, uint64_t hash, uint64_t sequence,
                    enum weir_key_place place, uint64_t delivery)
 {
-    if (delivery && delivery != self->delivery)
-        begin_delivery(self, delivery);
+    if (delivery)
+        weir_keys_deliver(self, delivery);
     struct weir_key *key = key_get(self, hash);
     const uint32_t i = entry_find(key, sequence);
     struct weir_key_entry *entry = entry_at(key, i);
@@ -455,13 +508,6 @@ void weir_keys_drop(struct weir_keys *self, uint64_t hash, uint64_t sequence)
     } else if (entry_remove(self, key_of(slot), sequence)) {
         review(self, key_of(slot));
     }
-}
-
-void weir_keys_later(struct weir_keys *self, struct weir_key *key)
-{
-    WEIR_ASSERT(key->wants == WEIR_KEY_HUNGRY);
-    DL_DELETE(self->hungry, key);
-    DL_APPEND(self->hungry, key);
 }
 
 bool weir_keys_at(const struct weir_keys *self, uint64_t hash, uint64_t sequence,
@@ -587,7 +633,5 @@ void weir_keys_rescanned(struct weir_keys *self)
             self->empty--;
         }
     shrink(self);
-    struct weir_key *key, *next;
-    DL_FOREACH_SAFE(self->starving, key, next)
-    review(self, key);
+    review_all(self, self->starving);
 }

@@ -27,6 +27,7 @@
 #define WEIR_CORE_GROUP_KEYS_H
 
 #include <base/hash_table.h>
+#include <base/heap.h>
 #include <base/limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,8 +47,15 @@ struct weir_key {
     uint64_t delivery;            /* the one being built, that its front went into; 0: none */
     uint64_t unlisted_from;       /* none that lies lower is unlisted; 0: none at all */
     bool left;                    /* the rescan under way has left one unlisted */
-    struct weir_key *prev, *next; /* in `hungry`, `starving` or `going` */
-    enum { WEIR_KEY_QUIET, WEIR_KEY_HUNGRY, WEIR_KEY_STARVING, WEIR_KEY_GOING } wants;
+    struct weir_heap_node turn;   /* in `hungry`, at the sequence of its next that may go */
+    struct weir_key *prev, *next; /* in `aside`, `starving` or `going` */
+    enum {
+        WEIR_KEY_QUIET,
+        WEIR_KEY_HUNGRY, /* its front may go */
+        WEIR_KEY_ASIDE,  /* the same, but not now */
+        WEIR_KEY_STARVING,
+        WEIR_KEY_GOING,
+    } wants;
 };
 
 struct weir_key_slot {
@@ -62,7 +70,8 @@ struct weir_keys {
     uint32_t large; /* … that are a struct */
     uint32_t listed;
     uint32_t empty;            /* keys that are a slot with nothing but unlisted ones */
-    struct weir_key *hungry;   /* the front is LISTED or PARKED: it may go */
+    struct weir_heap hungry;   /* keys of which a LISTED or PARKED one may go, the lowest first */
+    struct weir_key *aside;    /* those that were put aside */
     struct weir_key *starving; /* an unlisted one lies ahead of all that is known */
     struct weir_key *going;    /* in the delivery being built, number `delivery` */
     uint64_t delivery;
@@ -104,8 +113,15 @@ void weir_keys_drop(struct weir_keys *self, uint64_t hash, uint64_t sequence);
 void weir_keys_wait(struct weir_keys *self, uint64_t hash, uint64_t sequence);
 /* The i-th of the key's queue; NULL: it has no so many, or an unlisted one may lie ahead. */
 const struct weir_key_entry *weir_key_entry(const struct weir_key *key, uint32_t i);
-/* Let other hungry keys go first. */
+/* Another delivery is being built (0: none is): what went into the one before is merely out. */
+void weir_keys_deliver(struct weir_keys *self, uint64_t delivery);
+/* The key of which the lowest message may go that may go at all, and that message in *entry: the
+ * front, or, LISTED, the one behind those that went into the delivery being built. Lowest first,
+ * whatever its key: so what goes together lies together in the log. NULL: none may go. */
+struct weir_key *weir_keys_next(const struct weir_keys *self, struct weir_key_entry *entry);
+/* This key, which is the next, cannot go now; it is not looked at before weir_keys_again. */
 void weir_keys_later(struct weir_keys *self, struct weir_key *key);
+void weir_keys_again(struct weir_keys *self);
 /* Whether the message is in its key's queue; where it stands in *place (may be NULL). */
 bool weir_keys_at(const struct weir_keys *self, uint64_t hash, uint64_t sequence,
                   enum weir_key_place *place);

@@ -7,11 +7,16 @@
 /* A rescan looks at everything from the lowest message that may be unlisted up to `next`, and may
  * find one. So it rests afterwards, in proportion to what it looked at: however rarely a key that
  * cannot be listed becomes free, looking for it takes a small part of the time, and those that
- * become free meanwhile share the next rescan. */
+ * become free meanwhile share the next rescan. Under way it pauses when all lists are full and no
+ * key needs it, and goes on from there: what it would leave would have to be looked at again. */
 static bool rescan_due(struct weir_ventilator *v, struct weir_group *group)
 {
-    if (group->keys.rescan_at || !weir_keys_starving(&group->keys))
-        return group->keys.rescan_at;
+    const struct weir_keys *keys = &group->keys;
+    const bool starving = weir_keys_starving(keys);
+    if (keys->rescan_at)
+        return !group->rescan_paused || starving || keys->listed <= WEIR_PARKED_MAX / 2;
+    if (!starving)
+        return false;
     if (v->now.mono_ns >= group->rescan_ns)
         return true;
     weir_handout_at(v, group, group->rescan_ns);
@@ -21,7 +26,8 @@ static bool rescan_due(struct weir_ventilator *v, struct weir_group *group)
 bool weir_handout_order_has(struct weir_ventilator *v, struct weir_group *group)
 {
     const bool due = rescan_due(v, group);
-    return due || group->keys.hungry;
+    weir_keys_deliver(&group->keys, 0);
+    return due || group->keys.hungry.count || group->keys.aside;
 }
 
 bool weir_handout_order_row(struct weir_ventilator *v, struct weir_group *group,
@@ -96,22 +102,6 @@ static enum took take_listed(struct weir_ventilator *v, struct weir_group *group
     return TOOK_ONE;
 }
 
-/* Those behind the front may follow it into the same delivery, as long as nothing lies between. */
-static enum took take_followers(struct weir_ventilator *v, struct weir_group *group, uint64_t hash)
-{
-    for (;;) {
-        const struct weir_key *key = weir_keys_find(&group->keys, hash);
-        if (!key || key->delivery != v->delivery.number)
-            return TOOK_ONE;
-        const struct weir_key_entry *entry = weir_key_entry(key, key->taken);
-        if (!entry || entry->place != WEIR_KEY_LISTED)
-            return TOOK_ONE;
-        const enum took took = take_listed(v, group, hash, entry->sequence);
-        if (took != TOOK_ONE)
-            return took;
-    }
-}
-
 /* Fetch the front, which is parked, and those behind it that may follow it into one delivery. */
 static bool fetch_parked(struct weir_ventilator *v, struct weir_group *group, uint64_t hash)
 {
@@ -133,36 +123,24 @@ static bool fetch_parked(struct weir_ventilator *v, struct weir_group *group, ui
 /* False: the delivery takes no more. */
 static bool take_hungry(struct weir_ventilator *v, struct weir_group *group)
 {
-    struct weir_keys *keys = &group->keys;
-    struct weir_key *first_waiting = NULL;
+    struct weir_key_entry entry;
+    struct weir_key *key;
     const bool may_fetch =
         group->fetching == 0; /* in rounds: what was fetched together goes together */
-    for (uint32_t looks = 0; keys->hungry && looks < WEIR_TURN_SCAN_MAX; looks++) {
-        struct weir_key *key = keys->hungry;
-        const uint64_t hash = key->hash;
-        const struct weir_key_entry front = *weir_key_entry(key, 0);
+    for (uint32_t looks = 0; looks < WEIR_TURN_SCAN_MAX; looks++) {
+        if ((key = weir_keys_next(&group->keys, &entry)) == NULL)
+            return true;
         enum took took = TOOK_WAITING;
-        if (key == first_waiting)
-            return true; /* all that are left wait */
-        if (front.place == WEIR_KEY_LISTED) {
-            took = take_listed(v, group, hash, front.sequence);
-            if (took == TOOK_ONE)
-                took = take_followers(v, group, hash);
-            if (took == TOOK_FULL)
-                return false;
-            /* What waits behind a front that goes out is not hungry any more. */
-            key = weir_keys_find(keys, hash);
-            if (!key || key->wants != WEIR_KEY_HUNGRY)
-                continue;
-        } else if (may_fetch && fetch_parked(v, group, hash)) {
-            continue;
-        }
-        if (took != TOOK_WAITING)
-            continue;
-        weir_keys_later(keys, key);
-        if (!first_waiting)
-            first_waiting = key;
+        if (entry.place == WEIR_KEY_LISTED)
+            took = take_listed(v, group, key->hash, entry.sequence);
+        else if (may_fetch && fetch_parked(v, group, key->hash))
+            took = TOOK_ONE;
+        if (took == TOOK_FULL)
+            return false;
+        if (took == TOOK_WAITING)
+            weir_keys_later(&group->keys, key);
     }
+    weir_ventilator_stir(v, group);
     return true;
 }
 
@@ -247,17 +225,22 @@ static bool rescan(struct weir_ventilator *v, struct weir_group *group)
     struct weir_keys *keys = &group->keys;
     if (!rescan_due(v, group))
         return true;
-    if (keys->rescan_at == 0) {
+    if (keys->rescan_at == 0)
         weir_keys_rescan(keys);
-        group->rescan_looks = 0;
-    }
+    group->rescan_paused = false;
     enum scan scan = SCAN_NEXT;
     for (uint32_t i = 0; i < WEIR_TURN_SCAN_MAX && scan == SCAN_NEXT; i++) {
         if (keys->rescan_at >= group->row.next) {
             group->rescan_ns =
                 v->now.mono_ns +
                 WEIR_RESCAN_REST_NS * (int64_t)(group->rescan_looks + keys->slot_count / 8);
+            group->rescan_looks = 0;
             weir_keys_rescanned(keys);
+            return true;
+        }
+        if (keys->listed >= WEIR_PARKED_MAX && !weir_keys_starving(keys)) {
+            group->rescan_paused = true;
+            group->rescan_looks = 0;
             return true;
         }
         group->rescan_looks++;
@@ -328,6 +311,8 @@ static void take_next(struct weir_ventilator *v, struct weir_group *group)
 void weir_handout_order_fill(struct weir_ventilator *v, struct weir_group *group)
 {
     group->keys_full = group->keys_full && group->keys.count > WEIR_BLOCKED_KEYS_MAX / 8 * 7;
+    weir_keys_deliver(&group->keys, v->delivery.number);
+    weir_keys_again(&group->keys);
     if (take_hungry(v, group) && rescan(v, group))
         take_next(v, group);
 }

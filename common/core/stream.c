@@ -272,14 +272,16 @@ bool weir_stream_want(struct weir_stream *self, uint64_t sequence, uint32_t byte
         i = UINT32_MAX; /* from the first chunk on again */
     }
     for (uint32_t i = 0; i < self->read_count; i++)
-        if (self->reads[i].sequence == sequence)
+        if (self->reads[i].sequence <= sequence && sequence < self->reads[i].expected)
             return true;
     if (self->read_count == WEIR_READS_MAX || sequence >= self->tail_from)
         return true;
     const struct weir_stream_failed *failed = failed_find(self, sequence);
     if (failed && failed->again_ns > self->now_ns)
         return false;
-    self->reads[self->read_count++] = (struct weir_stream_read){sequence, self->end};
+    const uint64_t messages = self->message_bytes ? bytes / self->message_bytes : 0;
+    self->reads[self->read_count++] =
+        (struct weir_stream_read){sequence, sequence + 1 + messages, self->end};
     self->read(self->arg, sequence, bytes);
     return true;
 }
@@ -310,6 +312,8 @@ bool weir_stream_loaded(struct weir_stream *self, uint64_t sequence,
         return note_failed(self, sequence);
     failed_forget(self, sequence);
     if (result->record_count) {
+        if (result->records[0].first < sequence)
+            chunk.from = result->records[0].first;
         const struct weir_record *last = &result->records[result->record_count - 1];
         chunk.to = last->first + last->count;
         chunk.batches = weir_alloc(result->record_count * sizeof *chunk.batches);
@@ -321,6 +325,8 @@ bool weir_stream_loaded(struct weir_stream *self, uint64_t sequence,
             chunk.count++;
         }
     }
+    if (chunk.count)
+        self->message_bytes = chunk.bytes / (chunk.to - chunk.from) + 1;
     make_room(self, chunk.bytes);
     chunk.used = ++self->clock;
     self->chunks = weir_realloc(self->chunks, self->chunk_count + 1, sizeof *self->chunks);

@@ -40,7 +40,9 @@ struct weir_stream_chunk { /* what one READ gave: all there is in [from, to) */
 };
 
 struct weir_stream_read {
-    uint64_t sequence, end; /* `end`: committed when it was asked for */
+    uint64_t sequence;
+    uint64_t expected; /* it will probably bring all below this, too */
+    uint64_t end;      /* committed when it was asked for */
 };
 
 struct weir_stream_failed { /* a READ that failed, and is not tried again before its time */
@@ -58,6 +60,7 @@ struct weir_stream {
     struct weir_stream_chunk *chunks;
     uint32_t chunk_count;
     uint64_t chunk_bytes;
+    uint64_t message_bytes; /* on the average of the newest chunk; 0: there was none */
     uint64_t clock;
     struct weir_stream_read reads[WEIR_READS_MAX];
     uint32_t read_count;

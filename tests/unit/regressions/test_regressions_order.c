@@ -161,7 +161,7 @@ static void what_is_parked_waits_for_what_is_not_listed(void **state)
     weir_keys_set(&keys, 1, 12, WEIR_KEY_PARKED, 0);
     keys.listed = 0;
     weir_keys_drop(&keys, 1, 10);
-    assert_null(keys.hungry);
+    assert_int_equal(keys.hungry.count, 0);
     assert_false(weir_keys_may_go(&keys, 1, 12, 0));
     weir_keys_rescan(&keys);
     assert_int_equal(keys.rescan_at, 11);
@@ -171,9 +171,11 @@ static void what_is_parked_waits_for_what_is_not_listed(void **state)
     weir_keys_found(&keys, 1, 11);
     keys.rescan_at = 13;
     weir_keys_rescanned(&keys);
-    assert_null(keys.hungry);
+    assert_int_equal(keys.hungry.count, 0);
     weir_keys_drop(&keys, 1, 11);
-    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 12);
+    struct weir_key_entry next;
+    assert_non_null(weir_keys_next(&keys, &next));
+    assert_int_equal(next.sequence, 12);
     weir_keys_fini(&keys);
 }
 
@@ -204,6 +206,83 @@ static void what_is_out_does_not_hold_what_was_read(void **state)
     stage_destroy(&s);
 }
 
+/* 6: a backlog of listed messages went out key by key, so each message of a delivery was a slice of
+ * its own, and each was read from another place of the log: 500,000 messages of 500 keys took 14
+ * minutes, while workers sat idle. */
+#define TURNS 20u
+#define IN_TURN 100u
+
+static void a_backlog_goes_out_as_it_lies_in_the_log(void **state)
+{
+    (void)state;
+    static char names[IN_TURN][8];
+    static const char *keys[TURNS * IN_TURN];
+    for (uint32_t i = 0; i < TURNS * IN_TURN; i++) {
+        snprintf(names[i % IN_TURN], sizeof *names, "k%u", (unsigned)(i % IN_TURN));
+        keys[i] = names[i % IN_TURN];
+    }
+    struct weir_group_policy policy = stage_policy("g");
+    policy.order = WEIR_ORDER_KEY;
+    struct stage *s = stage_new(&policy, 1, 0);
+    stage_worker(s, W, WORKER);
+    stage_put(s, &(struct stage_batch){.prefix = "m", .count = TURNS * IN_TURN, .keys = keys});
+    stage_credit(s, W, "g", IN_TURN); /* a message of each key */
+    const struct got first = *stage_expect(s, "m0");
+    stage_credit(s, W, "g", TURNS * IN_TURN); /* all that is behind them is listed */
+    assert_int_equal(s->got_count, IN_TURN);
+    s->got_seen = s->got_count;
+    stage_ack_range(s, &first, IN_TURN, WEIR_DONE, -1);
+    const struct got second = *stage_expect(s, "m100");
+    uint64_t next = second.sequence + 1;
+    for (const struct got *got = stage_next(s); got; got = stage_next(s)) {
+        assert_int_equal(got->sequence, next++);
+        assert_int_equal(got->delivery, second.delivery);
+    }
+    assert_int_equal(next, TURNS * IN_TURN + 1);
+    const struct weir_ventilator *v = WEIR_CONTAINER_OF(s->role, struct weir_ventilator, role);
+    assert_int_equal(v->leases.table->slice_count, 1);
+    stage_destroy(&s);
+}
+
+/* 7: a rescan went on to the end of the log when no more could be listed, and the next one began
+ * all over: with a backlog of more than can be listed, each looked at all of it. */
+#define BATCHES 5u
+#define ALL (BATCHES * WEIR_BATCH_MESSAGES_MAX)
+
+static void a_rescan_pauses_when_nothing_more_can_be_listed(void **state)
+{
+    (void)state;
+    static const char *keys[WEIR_BATCH_MESSAGES_MAX];
+    for (uint32_t i = 0; i < WEIR_BATCH_MESSAGES_MAX; i++)
+        keys[i] = "k";
+    struct weir_group_policy policy = stage_policy("g");
+    policy.order = WEIR_ORDER_KEY;
+    struct stage *s = stage_new(&policy, 1, 0);
+    stage_worker(s, W, WORKER);
+    for (uint32_t i = 0; i < BATCHES; i++)
+        stage_put(s, &(struct stage_batch){
+                         .prefix = "m", .count = WEIR_BATCH_MESSAGES_MAX, .keys = keys});
+    const struct weir_ventilator *v = WEIR_CONTAINER_OF(s->role, struct weir_ventilator, role);
+    const struct weir_group *group = v->groups[0];
+    uint64_t taken = 0, highest = 0;
+    while (taken < ALL) {
+        stage_credit(s, W, "g", taken + WEIR_DELIVERY_MESSAGES_MAX + 1); /* more than may go */
+        assert_non_null(stage_next(s));
+        const struct got first = s->got[0];
+        assert_int_equal(first.sequence, taken + 1);
+        const uint32_t count = s->got_count;
+        assert_int_equal(s->got[count - 1].sequence, taken + count);
+        s->got_count = s->got_seen = 0;
+        stage_ack_range(s, &first, count, WEIR_DONE, -1);
+        taken += count;
+        if (group->keys.rescan_at > highest)
+            highest = group->keys.rescan_at;
+        assert_true(group->keys.rescan_at <= taken + WEIR_PARKED_MAX + 1);
+    }
+    assert_true(highest > WEIR_PARKED_MAX); /* there was a rescan */
+    stage_destroy(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +291,8 @@ int main(void)
         cmocka_unit_test(keys_that_cannot_be_listed_stop_nobody),
         cmocka_unit_test(what_is_parked_waits_for_what_is_not_listed),
         cmocka_unit_test(what_is_out_does_not_hold_what_was_read),
+        cmocka_unit_test(a_backlog_goes_out_as_it_lies_in_the_log),
+        cmocka_unit_test(a_rescan_pauses_when_nothing_more_can_be_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

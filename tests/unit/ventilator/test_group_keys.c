@@ -7,6 +7,13 @@
 
 #include <cmocka.h>
 
+static struct weir_key_entry hungry_front(const struct weir_keys *keys)
+{
+    struct weir_key_entry entry = {0};
+    assert_non_null(weir_keys_next(keys, &entry));
+    return entry;
+}
+
 static void test_first_goes_others_wait(void **state)
 {
     (void)state;
@@ -18,12 +25,12 @@ static void test_first_goes_others_wait(void **state)
     weir_keys_wait(&keys, 5, 101);
     assert_false(weir_keys_free(&keys, 5, 102, 1)); /* something lies between now */
     assert_int_equal(keys.waiting, 1);
-    assert_null(keys.hungry);
+    assert_int_equal(keys.hungry.count, 0);
     weir_keys_drop(&keys, 5, 100);
-    assert_non_null(keys.hungry);
-    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 101);
+    assert_int_equal(keys.hungry.count, 1);
+    assert_int_equal(hungry_front(&keys).sequence, 101);
     weir_keys_set(&keys, 5, 101, WEIR_KEY_LEASED, 2);
-    assert_null(keys.hungry);
+    assert_int_equal(keys.hungry.count, 0);
     weir_keys_drop(&keys, 5, 101);
     assert_int_equal(keys.count, 0);
     weir_keys_fini(&keys);
@@ -38,16 +45,70 @@ static void test_a_retry_goes_back_to_its_place(void **state)
     weir_keys_set(&keys, 9, 1, WEIR_KEY_DEFERRED, 0); /* failed */
     weir_keys_set(&keys, 9, 2, WEIR_KEY_LISTED, 0);   /* given back */
     weir_keys_set(&keys, 9, 3, WEIR_KEY_PARKED, 0);
-    assert_null(keys.hungry);
+    assert_int_equal(keys.hungry.count, 0);
     assert_true(weir_keys_may_go(&keys, 9, 1, 0));
     assert_false(weir_keys_may_go(&keys, 9, 2, 7));
     assert_false(weir_keys_free(&keys, 9, 4, 7));
     weir_keys_drop(&keys, 9, 1);
-    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 2);
-    assert_int_equal(weir_key_entry(keys.hungry, 0)->place, WEIR_KEY_LISTED);
+    assert_int_equal(hungry_front(&keys).sequence, 2);
+    assert_int_equal(hungry_front(&keys).place, WEIR_KEY_LISTED);
     weir_keys_drop(&keys, 9, 2);
-    assert_int_equal(weir_key_entry(keys.hungry, 0)->place, WEIR_KEY_PARKED);
+    assert_int_equal(hungry_front(&keys).place, WEIR_KEY_PARKED);
     assert_int_equal(keys.waiting, 1);
+    weir_keys_fini(&keys);
+}
+
+static void expect_next(struct weir_keys *keys, uint64_t hash, uint64_t sequence)
+{
+    struct weir_key_entry entry;
+    const struct weir_key *key = weir_keys_next(keys, &entry);
+    assert_non_null(key);
+    assert_int_equal(key->hash, hash);
+    assert_int_equal(entry.sequence, sequence);
+}
+
+/* Two keys in turn: a delivery takes them as they lie in the log. */
+static void test_the_lowest_of_all_keys_goes_first(void **state)
+{
+    (void)state;
+    struct weir_keys keys = {0};
+    for (uint64_t i = 1; i <= 6; i++)
+        weir_keys_set(&keys, 1 + i % 2, i, WEIR_KEY_LISTED, 0);
+    weir_keys_set(&keys, 3, 7, WEIR_KEY_LEASED, 0);
+    weir_keys_set(&keys, 3, 8, WEIR_KEY_LISTED, 0);
+    weir_keys_deliver(&keys, 5);
+    for (uint64_t i = 1; i <= 4; i++) {
+        expect_next(&keys, 1 + i % 2, i);
+        weir_keys_set(&keys, 1 + i % 2, i, WEIR_KEY_LEASED, 5);
+    }
+    expect_next(&keys, 2, 5);
+    weir_keys_deliver(&keys, 0); /* what is left is behind what is out */
+    assert_int_equal(keys.hungry.count, 0);
+    weir_keys_drop(&keys, 3, 7);
+    expect_next(&keys, 3, 8);
+    weir_keys_drop(&keys, 1, 2);
+    weir_keys_drop(&keys, 1, 4);
+    expect_next(&keys, 1, 6);
+    weir_keys_fini(&keys);
+}
+
+static void test_what_cannot_go_now_is_put_aside(void **state)
+{
+    (void)state;
+    struct weir_keys keys = {0};
+    struct weir_key_entry entry;
+    for (uint64_t i = 1; i <= 3; i++)
+        weir_keys_set(&keys, i, i, WEIR_KEY_LISTED, 0);
+    weir_keys_later(&keys, weir_keys_next(&keys, &entry));
+    expect_next(&keys, 2, 2);
+    weir_keys_set(&keys, 2, 2, WEIR_KEY_LEASED, 9);
+    weir_keys_set(&keys, 2, 4, WEIR_KEY_LISTED, 0);
+    weir_keys_later(&keys, weir_keys_next(&keys, &entry));
+    assert_null(weir_keys_next(&keys, &entry));
+    weir_keys_drop(&keys, 1, 1); /* it has ended meanwhile */
+    weir_keys_again(&keys);
+    expect_next(&keys, 3, 3);
+    assert_null(keys.aside);
     weir_keys_fini(&keys);
 }
 
@@ -111,7 +172,7 @@ static void test_what_is_not_listed_is_found_again(void **state)
     assert_int_equal(keys.waiting, 1);
     assert_false(weir_keys_free(&keys, 1, 6, 5));
     weir_keys_drop(&keys, 1, 4);
-    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 5);
+    assert_int_equal(hungry_front(&keys).sequence, 5);
     weir_keys_drop(&keys, 1, 5);
     assert_int_equal(keys.count, 0);
     assert_int_equal(keys.waiting, 0);
@@ -178,16 +239,16 @@ static void test_one_that_is_not_listed_holds_up_a_known_one(void **state)
     weir_keys_drop(&keys, 3, 5);
     assert_false(weir_keys_may_go(&keys, 3, 10, 0)); /* 6 is ahead */
     assert_true(weir_keys_starving(&keys));
-    assert_null(keys.hungry);
+    assert_int_equal(keys.hungry.count, 0);
     weir_keys_set(&keys, 3, 10, WEIR_KEY_PARKED, 0);
-    assert_null(keys.hungry);
+    assert_int_equal(keys.hungry.count, 0);
     weir_keys_rescan(&keys);
     assert_true(meet(&keys, 3, 6, 3));
     weir_keys_rescanned(&keys);
     assert_false(weir_keys_may_go(&keys, 3, 10, 0));
     weir_keys_drop(&keys, 3, 6);
     assert_true(weir_keys_may_go(&keys, 3, 10, 0));
-    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 10);
+    assert_int_equal(hungry_front(&keys).sequence, 10);
     weir_keys_drop(&keys, 3, 10);
     assert_int_equal(keys.count, 0);
     assert_int_equal(keys.waiting, 0);
@@ -293,7 +354,7 @@ static void test_a_key_that_is_merely_out_or_deferred_costs_a_slot(void **state)
     assert_int_equal(keys.large, 2);
     assert_int_equal(weir_key_entry(weir_keys_find(&keys, 7), 0)->sequence, 107);
     weir_keys_drop(&keys, 7, 107);
-    assert_int_equal(weir_key_entry(keys.hungry, 0)->sequence, 6000);
+    assert_int_equal(hungry_front(&keys).sequence, 6000);
     keys.large = WEIR_LARGE_KEYS_MAX;
     assert_true(weir_keys_may_wait(&keys, 7));
     assert_false(weir_keys_may_wait(&keys, 8));
@@ -306,6 +367,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_goes_others_wait),
         cmocka_unit_test(test_a_retry_goes_back_to_its_place),
+        cmocka_unit_test(test_the_lowest_of_all_keys_goes_first),
+        cmocka_unit_test(test_what_cannot_go_now_is_put_aside),
         cmocka_unit_test(test_what_is_not_listed_is_found_again),
         cmocka_unit_test(test_a_slot_remembers_that_some_are_not_listed),
         cmocka_unit_test(test_one_that_is_not_listed_holds_up_a_known_one),

@@ -130,6 +130,31 @@ static void test_cache_is_bounded(void **state)
     weir_stream_fini(&stream);
 }
 
+/* Neighbours that are wanted one after another come with one READ, and what it brought of the batch
+ * before its beginning is known, too. */
+static void test_neighbours_share_a_read(void **state)
+{
+    (void)state;
+    struct reads reads = {0};
+    struct weir_stream stream;
+    struct weir_stream_batch *batch;
+    struct weir_record record = record_of(1, 100, 90);
+    const uint32_t bytes = (uint32_t)(record.index.size + record.body.size);
+    weir_stream_init(&stream, 1000, on_read, &reads);
+    weir_stream_want(&stream, 40, bytes);
+    loaded(&stream, 40, &record, 1);
+    assert_int_equal(weir_stream_find(&stream, 1, &batch), WEIR_STREAM_HERE);
+    reads.count = 0;
+    weir_stream_want(&stream, 101, bytes);
+    weir_stream_want(&stream, 150, bytes);
+    assert_int_equal(reads.count, 1);
+    weir_stream_want(&stream, 301, bytes); /* hardly in the same one */
+    assert_int_equal(reads.count, 2);
+    loaded(&stream, 101, NULL, 0);
+    loaded(&stream, 301, NULL, 0);
+    weir_stream_fini(&stream);
+}
+
 static void test_skips(void **state)
 {
     (void)state;
@@ -164,6 +189,7 @@ int main(void)
         cmocka_unit_test(test_tail),
         cmocka_unit_test(test_reading),
         cmocka_unit_test(test_cache_is_bounded),
+        cmocka_unit_test(test_neighbours_share_a_read),
         cmocka_unit_test(test_skips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
