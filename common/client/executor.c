@@ -56,7 +56,8 @@ struct executor {
     weir_handler_fn *handler;
     void *arg;
     int epoll_fd, event_fd, timer_fd;
-    atomic_bool timer_armed; /* something is told when it fires */
+    _Atomic int64_t
+        timer_ns; /* when the timer fires, and what goes on is told; 0: it is not armed */
     atomic_bool draining;
     atomic_uint idle;   /* threads that wait for a job */
     uint32_t next_slot; /* of poll: the reactor's thread alone */
@@ -81,9 +82,11 @@ static void tell_now(struct executor *self)
 
 /* After `started` was raised. Either this sees that the timer is not armed, or whoever takes the
  * timer sees the message: neither order of the two can hide it. */
-static void tell_soon(struct executor *self)
+static void tell_soon(struct executor *self, int64_t tick_ns)
 {
-    if (atomic_load(&self->timer_armed) || atomic_exchange(&self->timer_armed, true))
+    int64_t unarmed = 0;
+    if (atomic_load(&self->timer_ns) != 0 ||
+        !atomic_compare_exchange_strong(&self->timer_ns, &unarmed, tick_ns + NEWS_DELAY_NS))
         return;
     const struct itimerspec once = {.it_value = {.tv_nsec = NEWS_DELAY_NS}};
     int status = timerfd_settime(self->timer_fd, 0, &once, NULL);
@@ -143,10 +146,10 @@ static void note_outcome(struct slot *slot, const struct weir_job_outcome *outco
     pthread_mutex_unlock(&slot->mutex);
 }
 
-static void note_running(struct slot *slot, uint32_t at)
+static void note_running(struct slot *slot, uint32_t at, int64_t tick_ns)
 {
     atomic_store(&slot->started, at + 1);
-    tell_soon(slot->executor);
+    tell_soon(slot->executor, tick_ns);
 }
 
 /* `tick_ns` may be a little behind the time, and no message is started after its lease. */
@@ -192,7 +195,7 @@ static void run_job(struct slot *slot)
             begun_ns = tick_ns;
         else if (tick_ns - begun_ns > SHARE_AFTER_NS && atomic_load(&slot->executor->idle) > 0)
             break;
-        note_running(slot, at);
+        note_running(slot, at, tick_ns);
         struct weir_job_outcome outcome = handle_one(slot, at, &body, tick_ns);
         note_outcome(slot, &outcome);
         if (job->ordered && outcome.outcome != WEIR_DONE)
@@ -317,7 +320,8 @@ static bool slot_poll(struct slot *slot, struct weir_handled *handled)
         pthread_mutex_lock(&slot->executor->mutex);
         weir_job_fini(&slot->job);
         slot->job = (struct weir_job){0};
-        pthread_cond_broadcast(&slot->executor->work);
+        if (slot->executor->queue_count > 0) /* which this thread may take now */
+            pthread_cond_broadcast(&slot->executor->work);
         pthread_mutex_unlock(&slot->executor->mutex);
     }
     return any;
@@ -327,10 +331,11 @@ static bool slot_poll(struct slot *slot, struct weir_handled *handled)
 static void take_timer(struct executor *self)
 {
     uint64_t expirations;
-    if (!atomic_load(&self->timer_armed) ||
+    const int64_t timer_ns = atomic_load(&self->timer_ns);
+    if (timer_ns == 0 || timer_ns > weir_clock_now().mono_ns ||
         read(self->timer_fd, &expirations, sizeof expirations) != (ssize_t)sizeof expirations)
         return;
-    atomic_store(&self->timer_armed, false);
+    atomic_store(&self->timer_ns, 0);
     for (uint32_t i = 0; i < self->slot_count; i++) {
         pthread_mutex_lock(&self->slots[i].mutex);
         self->slots[i].news = true;
