@@ -243,9 +243,10 @@ static void executor_run(struct weir_executor *executor, struct weir_job *job)
     pthread_mutex_lock(&self->mutex);
     WEIR_ASSERT(self->queue_count < self->slot_count);
     self->queue[self->queue_count++] = (struct queued){.job = *job};
-    /* All of them: the thread that is woken may be one whose last job has not been told yet. */
-    pthread_cond_broadcast(&self->work);
     pthread_mutex_unlock(&self->mutex);
+    /* All of them: the thread that is woken may be one whose last job has not been told yet. And
+     * after the mutex, or they would wake to wait for it. */
+    pthread_cond_broadcast(&self->work);
     *job = (struct weir_job){0};
 }
 
