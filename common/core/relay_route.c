@@ -1,6 +1,8 @@
 /* Which way up. A lease's name carries its stream's tag, and a tag leads to an upstream: to the
  * ventilator itself, which said so in its WELCOME, or to a router that frames of the stream came
- * through. What names an unknown stream goes to every router above: one of them may know. */
+ * through. What names an unknown stream goes to every router above: one of them may know; and waits
+ * for every upstream that has not said yet who it is, as all are when the router has just started:
+ * workers that were here before have acks for them. */
 #include "relay_state.h"
 
 #include <stdlib.h>
@@ -113,9 +115,42 @@ void weir_relay_up(struct relay *self, uint32_t index, const struct weir_control
         hold(self, upstream, weir_control_encode(control));
 }
 
+/* Of what was held for an upstream, keep what bears this tag, or all but that. */
+static void sift(struct upstream *upstream, uint32_t tag, bool keep)
+{
+    struct weir_frames held = upstream->held;
+    upstream->held = (struct weir_frames){0};
+    upstream->held_bytes = 0;
+    for (uint32_t i = 0; i < held.count; i++) {
+        struct weir_control control;
+        uint32_t acks = 0, leases = 0;
+        if (weir_control_decode(&held.at[i], &control, NULL) != 0)
+            continue;
+        for (uint32_t n = 0; n < control.ack_count; n++)
+            if ((tag_of(control.acks[n].lease.incarnation) == tag) == keep)
+                control.acks[acks++] = control.acks[n];
+        for (uint32_t n = 0; n < control.lease_count; n++)
+            if ((tag_of(control.leases[n].incarnation) == tag) == keep)
+                control.leases[leases++] = control.leases[n];
+        control.ack_count = acks;
+        control.lease_count = leases;
+        if (acks > 0 || leases > 0) {
+            struct weir_bytes frame = weir_control_encode(&control);
+            upstream->held_bytes += frame.size;
+            weir_frames_push(&upstream->held, frame);
+        }
+        weir_control_fini(&control);
+    }
+    weir_frames_drop(&held);
+}
+
 void weir_relay_flush(struct relay *self, uint32_t index)
 {
     struct upstream *upstream = &self->upstreams[index];
+    /* What was held for all because nobody knew whose it is. */
+    for (uint32_t i = 0; i < self->upstream_count && !upstream->router; i++)
+        if (i == index || !self->upstreams[i].named)
+            sift(&self->upstreams[i], tag_of(upstream->incarnation), i == index);
     for (uint32_t i = 0; i < upstream->held.count; i++) {
         struct weir_frames frames = {0};
         weir_frames_push(&frames, upstream->held.at[i]);
@@ -128,10 +163,11 @@ void weir_relay_flush(struct relay *self, uint32_t index)
 
 /* ---- frames that name leases ---- */
 
-/* Does what has this way belong to the upstream? */
+/* Does what has this way belong to the upstream, as far as is known? */
 static bool belongs(const struct relay *self, uint32_t way, uint32_t index)
 {
-    return way == index || (way == NO_WAY && self->upstreams[index].router);
+    const struct upstream *upstream = &self->upstreams[index];
+    return way == index || (way == NO_WAY && (upstream->router || !upstream->named));
 }
 
 static void count_lost_ways(struct relay *self, uint32_t way)
@@ -139,7 +175,7 @@ static void count_lost_ways(struct relay *self, uint32_t way)
     if (way != NO_WAY)
         return;
     for (uint32_t i = 0; i < self->upstream_count; i++)
-        if (self->upstreams[i].router)
+        if (belongs(self, way, i))
             return;
     self->count.unroutable++;
 }

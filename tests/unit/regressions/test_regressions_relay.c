@@ -354,9 +354,72 @@ static void credit_for_a_group_that_was_not_there_asks_again(void **state)
     router_destroy(router);
 }
 
+static uint32_t acks_gone_up(struct router *router, uint32_t i)
+{
+    uint32_t count = 0;
+    const struct sent *sent;
+    while ((sent = router_next_up(router)))
+        count += sent->port == UP(i) && sent->control.verb == WEIR_VERB_ACK;
+    return count;
+}
+
+/* 10: a router that has just started has heard from no upstream, so it knew the way of no ack and
+ * dropped what its workers, who were there before, said to it meanwhile. The messages had been
+ * finished, and were handed out anew as soon as a worker was back on the way by which it had got
+ * them. (Seeds 822 and 61183 of the simulator.) */
+static void acks_wait_for_upstreams_that_are_not_known_yet(void **state)
+{
+    (void)state;
+    struct router *router = router_new(2);
+    router_below(router, 5, 0xa, 0);
+    struct weir_ack both[] = {ack_of(FIRST, 7, 0, 2, WEIR_DONE),
+                              ack_of(SECOND, 8, 3, 1, WEIR_DONE)};
+    const struct weir_control control = control_ack(GROUP, both, 2);
+    router_say(router, DOWN, 5, &control);
+    struct weir_lease_ref released = {SECOND, 9, 0, 1};
+    const struct weir_control bye = control_leases(WEIR_VERB_BYE, 0xa, &released, 1);
+    router_say(router, DOWN, 5, &bye);
+    assert_null(router_next_up(router));
+    /* Each gets what is its own. */
+    router_above(router, 0, FIRST);
+    router_expect_ack(router, 0, FIRST, 7, 0, 2, WEIR_DONE);
+    assert_null(script_find(&router->script, UP(0), 0, WEIR_VERB_BYE));
+    script_forget(&router->script);
+    router_above(router, 1, SECOND);
+    router_expect_ack(router, 1, SECOND, 8, 3, 1, WEIR_DONE);
+    const struct sent *sent = script_find(&router->script, UP(1), 0, WEIR_VERB_BYE);
+    assert_non_null(sent);
+    assert_int_equal(sent->control.lease_count, 1);
+    assert_int_equal(sent->control.leases[0].delivery, 9);
+    /* Now all are known, and nobody has this stream. */
+    router_below(router, 6, 0xb, 0);
+    script_forget(&router->script);
+    router_ack(router, 6, THIRD, 1, 0, 1);
+    reconnect(router, 0, FIRST);
+    assert_int_equal(acks_gone_up(router, 0), 0);
+    router_destroy(router);
+}
+
+/* 11: the same, with an upstream that does not come: what turned out to be another's waits for it
+ * no longer, so the router can end. */
+static void what_is_known_to_be_anothers_waits_no_longer(void **state)
+{
+    (void)state;
+    struct router *router = router_new(2);
+    router_below(router, 5, 0xa, 0);
+    router_ack(router, 5, FIRST, 7, 0, 2);
+    router_above(router, 0, FIRST);
+    router_expect_ack(router, 0, FIRST, 7, 0, 2, WEIR_DONE);
+    router_event(router, WEIR_EVENT_DRAIN, 0, 0);
+    assert_true(router->script.stopped);
+    router_destroy(router);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_known_to_be_anothers_waits_no_longer),
+        cmocka_unit_test(acks_wait_for_upstreams_that_are_not_known_yet),
         cmocka_unit_test(a_worker_without_bytes_holds_up_no_other),
         cmocka_unit_test(other_topics_are_refused_and_nobody_else),
         cmocka_unit_test(each_join_has_its_own_answer),
