@@ -280,6 +280,8 @@ void weir_worker_note_way(struct weir_worker_lease *lease, uint32_t upstream);
 struct weir_worker_upstream *weir_worker_way(struct weir_worker *self,
                                              const struct weir_worker_lease *lease);
 void weir_worker_reaches(struct weir_worker_upstream *upstream, uint64_t incarnation);
+/* Frames of this stream have come from there, so it leads to its ventilator. */
+bool weir_worker_leads(const struct weir_worker_upstream *upstream, uint64_t incarnation);
 void weir_worker_hold_fini(struct weir_worker *self);
 
 /* ---- worker_start.c ---- */
@@ -310,7 +312,15 @@ void weir_worker_ack_confirm(struct weir_worker_upstream *upstream, uint64_t ser
 bool weir_worker_ack_unasked(const struct weir_worker_upstream *upstream);
 /* Messages whose acks may have been lost. */
 uint64_t weir_worker_ack_unconfirmed(const struct weir_worker_upstream *upstream);
-/* A new session: say again what may have been lost with the last one. */
+/* The next ack that may have been lost, whichever way it was sent, and that this upstream leads to
+ * as well; NULL: that was the last. Begin with a cursor of zeros. */
+struct weir_worker_kept_at {
+    uint32_t upstream, number;
+};
+struct weir_worker_kept *weir_worker_ack_kept(const struct weir_worker *self,
+                                              const struct weir_worker_upstream *upstream,
+                                              struct weir_worker_kept_at *at);
+/* A new session: say these again. */
 void weir_worker_ack_repeat(struct weir_worker *self, struct weir_worker_upstream *upstream);
 void weir_worker_ack_fini(struct weir_worker *self);
 

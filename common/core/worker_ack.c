@@ -1,7 +1,7 @@
 /* Outcomes on their way back, as ranges: collected during a turn, sent at its end. An ack that no
  * upstream can take now waits; what it names stays held, and so within the prefetch. An ack that
- * was sent is kept until the echo of a later beat shows that it arrived; when the connection breaks
- * first, it is said again. Twice said, it is stale the second time and does nothing. */
+ * was sent is kept until the echo of a later beat shows that it arrived; when a connection is made
+ * first, it is said again there. Twice said, it is stale the second time and does nothing. */
 #include <base/alloc.h>
 #include <core/worker.h>
 #include <stdlib.h>
@@ -151,12 +151,32 @@ uint64_t weir_worker_ack_unconfirmed(const struct weir_worker_upstream *upstream
     return messages;
 }
 
+struct weir_worker_kept *weir_worker_ack_kept(const struct weir_worker *self,
+                                              const struct weir_worker_upstream *upstream,
+                                              struct weir_worker_kept_at *at)
+{
+    for (; at->upstream < self->upstream_count; at->upstream++, at->number = 0) {
+        const struct weir_worker_upstream *sent_by = &self->upstreams[at->upstream];
+        while (at->number < sent_by->kept_count) {
+            struct weir_worker_kept *kept = kept_at(sent_by, at->number++);
+            if (sent_by == upstream || weir_worker_leads(upstream, kept->ack.name.incarnation))
+                return kept;
+        }
+    }
+    return NULL;
+}
+
+/* What was sent another way is said here, too. The server may still count it as held by this way,
+ * and gives back what is not named when its worker is back; and what was sent may wait there, with
+ * a router that has just lost its own way up. */
 void weir_worker_ack_repeat(struct weir_worker *self, struct weir_worker_upstream *upstream)
 {
     struct frame frame = {.worker = self, .upstream = upstream};
-    for (uint32_t i = 0; i < upstream->kept_count; i++) {
-        struct weir_worker_kept *kept = kept_at(upstream, i);
-        kept->serial = self->last_serial;
+    struct weir_worker_kept_at at = {0};
+    struct weir_worker_kept *kept;
+    while ((kept = weir_worker_ack_kept(self, upstream, &at))) {
+        if (at.upstream == upstream->number)
+            kept->serial = self->last_serial;
         frame_add(&frame, &kept->ack, kept->ack.first, kept->ack.count);
     }
     frame_send(&frame);

@@ -232,7 +232,6 @@ static void held_add(struct held *held, const struct weir_lease_name *of, uint64
 void weir_worker_held(struct weir_worker *self, uint32_t number, struct weir_lease_ref **leases,
                       uint32_t *count)
 {
-    const struct weir_worker_upstream *upstream = &self->upstreams[number];
     struct held held = {0};
     WEIR_ASSERT(*count == 0 && !*leases);
     for (struct weir_worker_lease *lease = self->leases; lease; lease = lease->hh.next) {
@@ -244,11 +243,10 @@ void weir_worker_held(struct weir_worker *self, uint32_t number, struct weir_lea
                      lease->held.at[r].last - lease->held.at[r].first + 1);
     }
     /* An ack that may have been lost is about to be repeated: until then it is held. */
-    for (uint32_t i = 0; i < upstream->kept_count; i++) {
-        const struct weir_worker_ack *ack =
-            &upstream->kept[(upstream->kept_head + i) % upstream->kept_capacity].ack;
-        held_add(&held, &ack->name, ack->first, ack->count);
-    }
+    struct weir_worker_kept_at at = {0};
+    const struct weir_worker_kept *kept;
+    while ((kept = weir_worker_ack_kept(self, &self->upstreams[number], &at)))
+        held_add(&held, &kept->ack.name, kept->ack.first, kept->ack.count);
     *leases = held.refs;
     *count = held.count;
 }

@@ -122,10 +122,9 @@ struct weir_worker_upstream *weir_worker_way(struct weir_worker *self,
     struct weir_worker_upstream *own = &self->upstreams[lease->upstream];
     if (weir_session_open(own->session))
         return own;
-    const uint16_t tag = (uint16_t)lease->name.incarnation;
     for (uint32_t i = 0; i < self->upstream_count; i++) {
         struct weir_worker_upstream *other = &self->upstreams[i];
-        if (weir_session_open(other->session) && other->reaches[tag / 64] >> (tag % 64) & 1)
+        if (weir_session_open(other->session) && weir_worker_leads(other, lease->name.incarnation))
             return other;
     }
     return NULL;
@@ -134,19 +133,24 @@ struct weir_worker_upstream *weir_worker_way(struct weir_worker *self,
 bool weir_worker_counted(const struct weir_worker *self, const struct weir_worker_lease *lease,
                          uint32_t upstream)
 {
-    const uint16_t tag = (uint16_t)lease->name.incarnation;
     if (came_by(lease, upstream))
         return true;
     for (uint32_t i = 0; i < lease->way_count; i++)
         if (weir_session_open(self->upstreams[lease->ways[i]].session))
             return false;
-    return self->upstreams[upstream].reaches[tag / 64] >> (tag % 64) & 1;
+    return weir_worker_leads(&self->upstreams[upstream], lease->name.incarnation);
 }
 
 void weir_worker_reaches(struct weir_worker_upstream *upstream, uint64_t incarnation)
 {
     const uint16_t tag = (uint16_t)incarnation;
     upstream->reaches[tag / 64] |= UINT64_C(1) << (tag % 64);
+}
+
+bool weir_worker_leads(const struct weir_worker_upstream *upstream, uint64_t incarnation)
+{
+    const uint16_t tag = (uint16_t)incarnation;
+    return upstream->reaches[tag / 64] >> (tag % 64) & 1;
 }
 
 /* ---- lots ---- */

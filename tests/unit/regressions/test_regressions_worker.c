@@ -319,9 +319,48 @@ static void ready_names_again_what_it_named_there(void **state)
     assert_int_equal(ready->control.leases[1].delivery, 2);
 }
 
+/* 11: while the way by which a message had come was down, it was acked on another. When the first
+ * way stood again, READY left it out there, as if it had been lost, and the router gave back what
+ * was done, ahead of the ack that waited in the other router for a ventilator out of reach. */
+static void ready_names_what_was_acked_another_way(void **state)
+{
+    struct worker *self = *state;
+    self->config.upstream_count = 2;
+    worker_up(self);
+    worker_waiting(self, 0);
+    worker_waiting(self, 1);
+    const struct said *less = script_find(self->script, WEIR_VERB_CREDIT);
+    assert_non_null(less);
+    worker_credited(self, 0, less->control.serial, 0, 0);
+    for (uint32_t i = 0; i < 2; i++)
+        worker_deliver(self, &(struct delivered){
+                                 .upstream = i, .relayed = true, .delivery = 1 + i, .count = 1});
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
+    script_skip(self->script);
+    worker_job_is(self, 0, WEIR_DONE);
+    const struct said *ack = worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+    assert_int_equal(ack->port, UP(1));
+    const struct said *ready = ready_again(self, 0);
+    assert_non_null(ready);
+    assert_int_equal(ready->control.lease_count, 1);
+    assert_int_equal(ready->control.leases[0].delivery, 1);
+    worker_welcome(self, 0, INCARNATION);
+    ack = worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
+    assert_int_equal(ack->port, UP(0));
+    /* What has arrived is not said again. */
+    worker_pass_ms(self, WEIR_HEARTBEAT_MS);
+    for (uint32_t i = 0; i < 2; i++)
+        worker_confirm(self, i);
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
+    ready = ready_again(self, 0);
+    assert_non_null(ready);
+    assert_int_equal(ready->control.lease_count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(ready_names_what_was_acked_another_way, setup, teardown),
         cmocka_unit_test_setup_teardown(ready_names_again_what_it_named_there, setup, teardown),
         cmocka_unit_test_setup_teardown(joined_of_an_earlier_session_brings_no_credit, setup,
                                         teardown),
