@@ -144,8 +144,12 @@ static void check_alone(struct sim_process *process, const struct sim_message *m
         if (other == process || other->kind != SIM_WORKER || other->group != process->group ||
             !handles(other, message))
             continue;
-        const int64_t mine_ns = sim_held_since(process, message);
+        int64_t mine_ns = sim_held_since(process, message);
         int64_t since_ns = sim_held_since(other, message);
+        /* A ventilator that has forgotten a lease may give out anew what it was for, and the worker
+         * cannot know before its next beat is answered. */
+        if (mine_ns < 0)
+            mine_ns = sim_held_before(process, message);
         if (mine_ns >= 0 && mine_ns < since_ns) /* it may have been long on its way */
             since_ns = mine_ns;
         if (since_ns < 0 || disturbed(sim, other, message->stream, since_ns))

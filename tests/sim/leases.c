@@ -141,7 +141,9 @@ struct sim_held {
     uint64_t sequence;
     int64_t until_ns;  /* 0: it was said to be lost */
     int64_t sure_ns;   /* until when its ventilator does not take it back for want of beats */
-    int64_t before_ns; /* until when it may have it under a lease that came before this one */
+    int64_t before_ns; /* until when it may have it under a lease that came before this one … */
+    const struct sim_lease *before; /* … the first of those … */
+    uint32_t before_index;
     const struct sim_link *link; /* by which it came; NULL: it is acked … */
     bool done;                   /* … as done, and the worker says so again until it was heard */
     uint64_t named;              /* in which of the beats that are kept, a bit each: it has several
@@ -150,12 +152,23 @@ struct sim_held {
                   * worker may not have known which beat that answers, or its group was removed */
 };
 
+/* It may have it under this lease, too, until then. */
+static void held_before(struct sim_held *held, const struct sim_lease *lease, uint32_t index,
+                        int64_t until_ns, int64_t now_ns)
+{
+    if (now_ns >= held->before_ns || lease->given_ns < held->before->given_ns) {
+        held->before = lease;
+        held->before_index = index;
+    }
+    held->before_ns = until_ns > held->before_ns ? until_ns : held->before_ns;
+}
+
 /* From now on the worker has these messages under this lease. */
 static void held(struct sim_process *process, const struct sim_link *link, struct sim_lease *lease,
                  const struct weir_bytes *frames, const struct weir_slice_info *slice)
 {
     struct sim *sim = process->sim;
-    const int64_t until_ns = sim_now(process).mono_ns + lease->lease_ns;
+    const int64_t now_ns = sim_now(process).mono_ns, until_ns = now_ns + lease->lease_ns;
     struct walk walk;
     const uint32_t count = walk_init(&walk, frames) ? slice->count : 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -172,15 +185,18 @@ static void held(struct sim_process *process, const struct sim_link *link, struc
         struct sim_held *old = &process->held[message->number];
         if (old->lease && old->until_ns != 0 && old->lease->given_ns > lease->given_ns) {
             /* It was long on its way, and is not what the ventilator goes by. */
-            old->before_ns = until_ns > old->before_ns ? until_ns : old->before_ns;
+            held_before(old, lease, slice->index + i, until_ns, now_ns);
             continue;
         }
-        const int64_t before_ns = old->until_ns > old->before_ns ? old->until_ns : old->before_ns;
+        if (old->lease)
+            held_before(old, old->lease, old->index, old->until_ns, now_ns);
         *old = (struct sim_held){.lease = lease,
                                  .index = slice->index + i,
                                  .sequence = slice->sequence + i,
                                  .link = link,
-                                 .before_ns = before_ns,
+                                 .before_ns = old->before_ns,
+                                 .before = old->before,
+                                 .before_index = old->before_index,
                                  .until_ns = until_ns,
                                  .sure_ns = until_ns - (sim->now_ns - lease->given_ns)};
     }
@@ -479,6 +495,15 @@ int64_t sim_held_since(const struct sim_process *process, const struct sim_messa
         message->number < process->held_count ? &process->held[message->number] : NULL;
     const bool has = held && held->link && held->until_ns > sim_now(process).mono_ns;
     return has ? held->lease->given_ns : -1;
+}
+
+int64_t sim_held_before(const struct sim_process *process, const struct sim_message *message)
+{
+    const struct sim_held *held =
+        message->number < process->held_count ? &process->held[message->number] : NULL;
+    const bool had =
+        held && held->lease && !held->link && held->before_ns > sim_now(process).mono_ns;
+    return had && held->before->forgotten[held->before_index] ? held->before->given_ns : -1;
 }
 
 void sim_check_stale(struct sim_process *process)

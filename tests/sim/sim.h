@@ -483,6 +483,9 @@ uint32_t sim_holds(const struct sim_process *process);
 bool sim_holds_from(const struct sim_process *process, const struct sim_link *link);
 /* When the lease was given under which it has this message; < 0: it does not. */
 int64_t sim_held_since(const struct sim_process *process, const struct sim_message *message);
+/* It has acked what it last got of it, and may have it once more, under an earlier lease, of which
+ * its ventilator has not known since it started: when that was given; < 0: it may not. */
+int64_t sim_held_before(const struct sim_process *process, const struct sim_message *message);
 void sim_check_lease(struct sim_process *process, const struct sim_message *message);
 /* The lease under which the worker has this message was so young when its ventilator ended that the
  * next start does not know of it. */
