@@ -215,7 +215,8 @@ WEIR_API void weir_worker_options_set_result_topic(weir_worker_options_t *self, 
 /* Handlers at once, each on a thread: 1 … 256. Default: 1. */
 WEIR_API void weir_worker_options_set_concurrency(weir_worker_options_t *self, uint32_t handlers);
 /* Messages and bytes held at most, those being handled included; at least `concurrency` messages
- * and 1 byte; one message of any size may always be held. Default: as many messages as keep the
+ * and 1 byte; one message of any size may always be held. Messages that are done, and wait until
+ * their results are taken, are counted by their bytes only. Default: as many messages as keep the
  * handlers busy for 50 ms at the pace that they show, 2 a handler at least, 65536 and 16 MiB at
  * most. */
 WEIR_API void weir_worker_options_set_prefetch(weir_worker_options_t *self, uint32_t messages,

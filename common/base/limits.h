@@ -101,9 +101,11 @@
 #define WEIR_PRODUCER_WINDOW 8u               /* the same, as our own producers do it */
 #define WEIR_ACKS_KEPT_MAX 16384u             /* sent and not known to have arrived, an upstream */
 #define WEIR_RESULTS_BYTES_MAX (64u << 20)    /* not taken by the sink yet; then no job starts */
-#define WEIR_DUPLICATES_KEPT_MAX (1u << 20)   /* in answers that may have to be repeated */
-#define WEIR_ADMIN_LIST_MAX 1000u             /* rows of one listing */
-#define WEIR_ROUTES_MAX 65536u                /* workers behind routers whose way is remembered */
+#define WEIR_RESULTS_AHEAD_MAX                                                                     \
+    16384u /* messages beyond the prefetch, whose results are on the way */
+#define WEIR_DUPLICATES_KEPT_MAX (1u << 20) /* in answers that may have to be repeated */
+#define WEIR_ADMIN_LIST_MAX 1000u           /* rows of one listing */
+#define WEIR_ROUTES_MAX 65536u              /* workers behind routers whose way is remembered */
 #define WEIR_OFFER_SHARE_MIN 64u /* an offer is not cut below this to be fair to others */
 #define WEIR_ALONE_ROUTER_MAX 4u /* suspects out at one router, a group */
 #define WEIR_ASKS_MAX 16u        /* sets of topics that workers JOIN one group with, at a router */

@@ -349,7 +349,8 @@ const struct weir_section weir_section_node = {
              .min = 1,
              .max = 65536,
              OF_NODE(prefetch),
-             .text = "how many messages one process holds at most, running ones included; at least "
+             .text = "how many messages one process holds at most, running ones included; those "
+                     "that are done, and wait until their results are taken, come on top. At least "
                      "`concurrency`. Default: twice what can be in work (`concurrency`, with "
                      "`serve` 16 times that), at least 8"},
             {.name = "prefetch-bytes",

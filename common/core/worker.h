@@ -335,6 +335,8 @@ void weir_worker_result_flush(struct weir_worker *self, const struct weir_now *n
 bool weir_worker_result_flows(const struct weir_worker *self);
 /* Results that are not handed over yet: messages. */
 uint64_t weir_worker_results_waiting(const struct weir_worker *self);
+/* So many of them may be held beyond the prefetch. */
+uint64_t weir_worker_results_ahead(const struct weir_worker *self);
 /* Give the messages back whose results nobody has taken. */
 void weir_worker_result_give_up(struct weir_worker *self);
 void weir_worker_result_init(struct weir_worker *self, struct weir_random *random);

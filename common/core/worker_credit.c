@@ -1,4 +1,6 @@
-/* Credit for the upstreams: what the prefetch leaves free, lent out and never more.
+/* Credit for the upstreams: what the prefetch leaves free, lent out and never more. What is done
+ * and waits for its result's OK is not counted, within a bound of its own: else handlers that are
+ * faster than a sink's commits would stand still during each.
  *
  * One upstream gets it all. Several get equal shares; when one says that it has work and no credit,
  * those that have had none lately are asked to give theirs back, and those that have share it. */
@@ -113,7 +115,7 @@ static void settle(struct weir_worker *self, struct loan *loan, uint64_t *availa
  * does not go round, then it goes in turn. */
 static void share(struct weir_worker *self, const struct weir_now *now)
 {
-    const uint64_t prefetch = weir_worker_prefetch(self);
+    const uint64_t prefetch = weir_worker_prefetch(self) + weir_worker_results_ahead(self);
     const uint64_t free = minus(prefetch, self->held);
     const uint32_t count = self->upstream_count;
     bool starving = false;

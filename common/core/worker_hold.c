@@ -349,7 +349,8 @@ void weir_worker_lose(struct weir_worker *self, struct weir_worker_lease *lease,
 static bool refuses(const struct weir_worker *self, const struct weir_control *control)
 {
     return self->state != WEIR_WORKER_SERVING || self->alone ||
-           self->held >= 2 * (uint64_t)self->prefetch + WEIR_DELIVERY_MESSAGES_MAX ||
+           self->held >=
+               2 * (uint64_t)self->prefetch + WEIR_RESULTS_AHEAD_MAX + WEIR_DELIVERY_MESSAGES_MAX ||
            (control->alone && (control->slice_count != 1 || control->slices[0].count != 1));
 }
 

@@ -75,6 +75,12 @@ uint64_t weir_worker_results_waiting(const struct weir_worker *self)
     return self->queue_count + self->parcel_messages;
 }
 
+uint64_t weir_worker_results_ahead(const struct weir_worker *self)
+{
+    const uint64_t waiting = weir_worker_results_waiting(self);
+    return waiting < WEIR_RESULTS_AHEAD_MAX ? waiting : WEIR_RESULTS_AHEAD_MAX;
+}
+
 /* ---- packing ---- */
 
 static void end_message(struct weir_worker *self, struct weir_worker_lot *lot, uint32_t at,

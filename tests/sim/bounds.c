@@ -68,7 +68,8 @@ static uint64_t messages_out(const struct sim *sim)
 {
     uint64_t messages = 0;
     for (uint32_t i = 0; i < sim->process_count; i++)
-        messages += sim->processes[i].prefetch;
+        if (sim->processes[i].kind == SIM_WORKER)
+            messages += sim->processes[i].prefetch + WEIR_RESULTS_AHEAD_MAX;
     return messages;
 }
 

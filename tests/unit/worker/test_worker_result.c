@@ -132,6 +132,49 @@ static void a_batch_is_of_one_spool(void **state)
     }
 }
 
+/* As many as one may be waited for at a time come on top of the prefetch, and no more. */
+static void what_is_on_its_way_makes_room(void **state)
+{
+    struct worker *self = *state;
+    uint64_t limit, bytes, used = 0;
+    self->config.concurrency = 1;
+    self->config.prefetch = self->config.job_messages_max = 1000;
+    self->config.prefetch_bytes = WEIR_CREDIT_BYTES_MAX;
+    up(self);
+    limit = self->config.prefetch; /* WELCOME was answered so */
+    struct weir_job_outcome *outcomes = weir_zalloc(1000, sizeof *outcomes);
+    for (uint32_t job = 0; used < limit; job++) {
+        const uint32_t count = (uint32_t)(limit - used);
+        assert_true(count <= 1000);
+        worker_deliver(self, &(struct delivered){.delivery = job + 1, .count = count});
+        for (uint32_t i = 0; i < count; i++)
+            outcomes[i] = (struct weir_job_outcome){.first = i,
+                                                    .count = 1,
+                                                    .outcome = WEIR_DONE,
+                                                    .delay_ms = -1,
+                                                    .result = weir_bytes_borrow("r", 1)};
+        struct weir_handled handled = {.type = WEIR_HANDLED_OUTCOMES,
+                                       .job = worker_job(self, job)->id,
+                                       .outcome_count = count,
+                                       .outcomes = outcomes};
+        worker_handled(self, &handled);
+        used += count;
+        if (!worker_credit(self, 0, &limit, &bytes))
+            break;
+        worker_job_end(self, job);
+        script_skip(self->script);
+        if (job > 100)
+            fail_msg("%u messages are held, and more may come", (unsigned)used);
+    }
+    free(outcomes);
+    assert_int_equal(limit, WEIR_RESULTS_AHEAD_MAX + self->config.prefetch);
+    assert_int_equal(worker_stat(self, "held"), limit);
+    assert_int_equal(worker_stat(self, "results_waiting"), limit);
+
+    worker_event(self, WEIR_EVENT_LINK_DOWN, WEIR_PORT_TO); /* nobody takes them */
+    assert_false(worker_credit(self, 0, &limit, &bytes));
+}
+
 static void a_topic_of_its_own(void **state)
 {
     struct worker *self = *state;
@@ -237,7 +280,7 @@ static void while_the_sink_is_away_results_are_kept(void **state)
         weir_message_decode(again->frames.at[3].data, again->frames.at[3].size, &message, NULL), 0);
     assert_memory_equal(message.payload, "zero", 4);
     assert_true(worker_credit(self, 0, &messages, &bytes));
-    assert_int_equal(messages, 8);
+    assert_int_equal(messages, 4 + 8); /* beside those that are done */
     worker_results_held(self, 1, 1);
     worker_expect_ack(self, 1, 0, 1, WEIR_DONE);
 }
@@ -430,6 +473,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_result_says_where_it_comes_from),
         TEST(a_batch_is_of_one_spool),
+        TEST(what_is_on_its_way_makes_room),
         TEST(a_topic_of_its_own),
         TEST(without_a_result_the_ack_goes_at_once),
         TEST(results_share_batches),
