@@ -3,8 +3,7 @@
 #include <wire/reader.h>
 #include <wire/writer.h>
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
 
 /* What the head of a value takes at most, and an origin without its texts and history. */
 #define HEAD_BYTES 5u
@@ -280,13 +279,23 @@ void weir_message_write(const struct weir_message_view *message, msgpack_packer 
 
 uint32_t weir_origin_key(const struct weir_origin *origin, char text[WEIR_ORIGIN_KEY_BYTES])
 {
-    char id_text[WEIR_ID_TEXT_BYTES];
+    const uint32_t group_bytes =
+        origin->group_bytes < WEIR_NAME_BYTES_MAX ? origin->group_bytes : WEIR_NAME_BYTES_MAX;
+    uint32_t bytes = WEIR_ID_TEXT_BYTES - 1, digits = 1;
     struct weir_id id;
-    int length;
 
     weir_id_decode(origin->id, &id);
-    weir_id_format(&id, id_text);
-    length = snprintf(text, WEIR_ORIGIN_KEY_BYTES, "%s/%.*s/%" PRIu32, id_text,
-                      (int)origin->group_bytes, origin->group, origin->death);
-    return length < (int)WEIR_ORIGIN_KEY_BYTES ? (uint32_t)length : WEIR_ORIGIN_KEY_BYTES - 1;
+    weir_id_format(&id, text);
+    text[bytes++] = '/';
+    if (group_bytes > 0)
+        memcpy(&text[bytes], origin->group, group_bytes);
+    bytes += group_bytes;
+    text[bytes++] = '/';
+    for (uint32_t rest = origin->death; rest >= 10; rest /= 10)
+        digits++;
+    bytes += digits;
+    for (uint32_t i = 1, rest = origin->death; i <= digits; i++, rest /= 10)
+        text[bytes - i] = (char)('0' + rest % 10);
+    text[bytes] = '\0';
+    return bytes;
 }

@@ -1,4 +1,5 @@
 #include <base/alloc.h>
+#include <base/utf8.h>
 #include <wire/writer.h>
 
 #include <stdbool.h>
@@ -67,43 +68,9 @@ void weir_write_bin(msgpack_packer *packer, const void *data, size_t bytes)
     (void)msgpack_pack_bin_body(packer, data, bytes);
 }
 
-/* The length of the UTF-8 sequence at `text`; 0 when it is none. Overlong forms, surrogates and
- * what lies above U+10FFFF are none, as RFC 3629 has it. */
-static size_t sequence_length(const uint8_t *text, size_t bytes)
-{
-    size_t length = text[0] < 0x80 ? 1 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
-
-    if (length == 1)
-        return 1;
-    if (text[0] < 0xc2 || text[0] > 0xf4 || bytes < length)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
-        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f))
-        return 0;
-    return length;
-}
-
-static bool is_utf8(const char *text, size_t bytes)
-{
-    const uint8_t *at = (const uint8_t *)text;
-
-    while (bytes > 0) {
-        size_t length = sequence_length(at, bytes);
-
-        if (length == 0)
-            return false;
-        at += length;
-        bytes -= length;
-    }
-    return true;
-}
-
 void weir_write_raw(msgpack_packer *packer, const char *text, size_t bytes)
 {
-    if (is_utf8(text, bytes))
+    if (weir_utf8_valid(text, bytes))
         weir_write_text(packer, text, bytes);
     else
         weir_write_bin(packer, text, bytes);

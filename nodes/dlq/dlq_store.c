@@ -7,6 +7,7 @@
 #include <base/clock.h>
 #include <base/limits.h>
 #include <base/topic.h>
+#include <base/utf8.h>
 #include <dlq/dlq_rows.h>
 #include <dlq/dlq_store.h>
 #include <hold/held_message.h>

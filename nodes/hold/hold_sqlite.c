@@ -90,6 +90,11 @@ static int find_or_make_tables(struct weir_hold_db *self, const struct weir_hold
 {
     bool whole;
     int status = inspect(self, schema, existed, &whole, error);
+    if (status == 0 && !*existed && schema->page_bytes > 0) {
+        char *pragma = weir_asprintf("PRAGMA page_size = %" PRIu32, schema->page_bytes);
+        status = run_text(self, pragma, error);
+        free(pragma);
+    }
     if (status == 0)
         status = weir_database_use_wal(&self->file, WEIR_WAL_PAGES, WAL_BYTES_KEPT, error);
     if (status == 0 && !whole)

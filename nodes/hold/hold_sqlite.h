@@ -17,7 +17,8 @@ struct weir_hold_schema {
     const char *what;
     int32_t application_id; /* PRAGMA application_id: whose file this is */
     int32_t version;        /* PRAGMA user_version: of the tables */
-    const char *sql;        /* makes the tables, in an empty file */
+    const char *sql;        /* makes the tables, in an empty file … */
+    uint32_t page_bytes;    /* … of such pages; 0: as SQLite has it */
 };
 
 /* Open the file, and with `make` make it if missing, its directories too. Its tables are made when

@@ -29,6 +29,4 @@ void weir_json_text_number(struct weir_json_text *self, uint64_t number);
 /* {name: value, …}; what is no UTF-8 is {"base64": "…"}. Of one name the last value counts. */
 void weir_json_text_headers(struct weir_json_text *self, const struct weir_message_view *message);
 
-bool weir_utf8_valid(const void *data, size_t bytes);
-
 #endif

@@ -14,6 +14,7 @@
 
 /* The ledger keeps the bytes before `length`: enough to tell the file from another one. */
 #define TAIL_BYTES_MAX 64u
+#define EARLY_BYTES (64u << 10) /* so much begins its way to the disk before it is synced */
 #define LINES_BYTES_KEPT (4 * WEIR_HOLD_GROUP_BYTES_MAX) /* of memory, for those that come next */
 
 struct tail {
@@ -137,7 +138,9 @@ void weir_output_committed(struct weir_output *self, struct weir_json_text *line
     }
     before.bytes = 0;
     *lines = before;
-    write_pending(self, NULL);
+    if (write_pending(self, NULL) == 0 && self->path != NULL && self->written >= EARLY_BYTES)
+        (void)sync_file_range(self->fd, (off_t)self->length, (off_t)self->written,
+                              SYNC_FILE_RANGE_WRITE);
 }
 
 /* ---- Opening -------------------------------------------------------------------------------- */

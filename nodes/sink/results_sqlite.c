@@ -1,3 +1,4 @@
+#include <base/utf8.h>
 #include <hold/json_text.h>
 #include <sink/results_sqlite.h>
 #include <string.h>

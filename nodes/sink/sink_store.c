@@ -18,12 +18,16 @@
 #include <unistd.h>
 
 #define TRIM_EVERY 1024u /* batches between two looks at which producers have expired */
+/* The lines of a commit are megabytes under load, and a page costs the same whatever its size; but
+ * the commit of a single line writes four pages. */
+#define LEDGER_PAGE_BYTES 16384u
 
 static const struct weir_hold_schema ledger_schema = {
     .what = "ledger",
     .application_id = 0x57534c47, /* "WSLG" */
     .version = 1,
     .sql = WEIR_LEDGER_TABLE WEIR_OUTPUT_TABLE,
+    .page_bytes = LEDGER_PAGE_BYTES,
 };
 
 static const struct weir_hold_schema results_schema = {

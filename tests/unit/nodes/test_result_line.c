@@ -1,6 +1,7 @@
 /* Lines are written without jansson: they are byte for byte what it would write, whatever is in
  * them. */
 #include <base/alloc.h>
+#include <base/utf8.h>
 #include <hold/message_json.h>
 #include <jansson.h>
 #include <setjmp.h>

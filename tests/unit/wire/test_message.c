@@ -9,6 +9,7 @@
 #include <base/random.h>
 #include <wire/batch.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,6 +252,19 @@ static void an_origin_names_its_death(void **state)
     weir_id_encode(&id, origin.id);
     assert_int_equal(weir_origin_key(&origin, text), 34);
     assert_string_equal(text, "0000000001000G000000000001/email/2");
+
+    const uint32_t deaths[] = {0, 9, 10, 4294967295};
+    char group[WEIR_NAME_BYTES_MAX + 1] = "", expected[WEIR_ORIGIN_KEY_BYTES];
+    memset(group, 'g', WEIR_NAME_BYTES_MAX);
+    origin.group = group;
+    for (uint32_t i = 0; i < 8; i++) {
+        origin.group_bytes = i < 4 ? 0 : WEIR_NAME_BYTES_MAX;
+        origin.death = deaths[i % 4];
+        int bytes = snprintf(expected, sizeof expected, "0000000001000G000000000001/%.*s/%u",
+                             (int)origin.group_bytes, group, origin.death);
+        assert_int_equal(weir_origin_key(&origin, text), bytes);
+        assert_string_equal(text, expected);
+    }
 }
 
 static void random_bytes_are_survived(void **state)
