@@ -217,6 +217,7 @@ struct weir_role *sim_role_new(struct sim_process *process)
             .concurrency = process->concurrency,
             .prefetch = process->prefetch,
             .prefetch_bytes = process->prefetch_bytes,
+            .paced = process->prefetch % 2 == 0,
             .job_messages_max = process->job_messages_max};
         return weir_worker_new(&config, &process->host, seed);
     }
