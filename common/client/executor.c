@@ -161,15 +161,16 @@ static bool may_start(const struct slot *slot, int64_t tick_ns)
            !atomic_load(&slot->executor->draining);
 }
 
-static struct weir_job_outcome handle_one(struct slot *slot, uint32_t at,
-                                          const struct weir_bytes *body, int64_t tick_ns)
+static void handle_one(struct slot *slot, uint32_t at, const struct weir_bytes *body,
+                       int64_t tick_ns, struct weir_job_outcome *outcome)
 {
-    struct weir_error error = {0};
+    struct weir_error error; /* half a KiB, which is not cleared for each message */
     /* The whole of its time, and a tick more at most. */
     if (weir_job_handle_begin(&slot->handle, at, body, tick_ns + WEIR_CLOCK_TICK_NS, &error) != 0)
-        return weir_job_handle_reject(at, &error);
-    int returned = slot->executor->handler(&slot->handle, slot->executor->arg);
-    return weir_job_handle_end(&slot->handle, returned);
+        *outcome = weir_job_handle_reject(at, &error);
+    else
+        weir_job_handle_end(&slot->handle,
+                            slot->executor->handler(&slot->handle, slot->executor->arg), outcome);
 }
 
 static void run_job(struct slot *slot)
@@ -196,7 +197,8 @@ static void run_job(struct slot *slot)
         else if (tick_ns - begun_ns > SHARE_AFTER_NS && atomic_load(&slot->executor->idle) > 0)
             break;
         note_running(slot, at, tick_ns);
-        struct weir_job_outcome outcome = handle_one(slot, at, &body, tick_ns);
+        struct weir_job_outcome outcome;
+        handle_one(slot, at, &body, tick_ns, &outcome);
         note_outcome(slot, &outcome);
         if (job->ordered && outcome.outcome != WEIR_DONE)
             break;

@@ -57,30 +57,30 @@ static void texts_drop(struct weir_job_handle *self)
     }
 }
 
-struct weir_job_outcome weir_job_handle_end(struct weir_job_handle *self, int returned)
+void weir_job_handle_end(struct weir_job_handle *self, int returned,
+                         struct weir_job_outcome *outcome)
 {
-    struct weir_job_outcome outcome = {
+    *outcome = (struct weir_job_outcome){
         .first = self->at, .count = 1, .outcome = WEIR_RETRY, .delay_ms = self->delay_ms};
     if (returned >= WEIR_DONE && returned <= WEIR_UNAVAILABLE)
-        outcome.outcome = (enum weir_outcome)returned;
+        outcome->outcome = (enum weir_outcome)returned;
     else
         weir_job_error(self, "the handler returned %d, which is no outcome", returned);
-    if (outcome.outcome == WEIR_DONE && self->result.size > WEIR_MESSAGE_BYTES_MAX) {
-        outcome.outcome = WEIR_REJECT;
+    if (outcome->outcome == WEIR_DONE && self->result.size > WEIR_MESSAGE_BYTES_MAX) {
+        outcome->outcome = WEIR_REJECT;
         weir_job_error(self, "the result has %zu bytes, the limit is %u", self->result.size,
                        WEIR_MESSAGE_BYTES_MAX);
     }
-    if (outcome.outcome == WEIR_DONE)
-        outcome.result = self->result;
+    if (outcome->outcome == WEIR_DONE)
+        outcome->result = self->result;
     else
         weir_bytes_drop(&self->result);
-    if (outcome.outcome != WEIR_DONE && self->error[0] != '\0')
-        outcome.error = weir_bytes_copy(self->error, strlen(self->error));
-    if (outcome.outcome != WEIR_RETRY)
-        outcome.delay_ms = -1;
+    if (outcome->outcome != WEIR_DONE && self->error[0] != '\0')
+        outcome->error = weir_bytes_copy(self->error, strlen(self->error));
+    if (outcome->outcome != WEIR_RETRY)
+        outcome->delay_ms = -1;
     self->result = WEIR_BYTES_NONE;
     texts_drop(self);
-    return outcome;
 }
 
 /* ---- What handlers see ---------------------------------------------------------------------- */

@@ -38,7 +38,8 @@ void weir_job_handle_init(struct weir_job_handle *self, const struct weir_job *j
 int weir_job_handle_begin(struct weir_job_handle *self, uint32_t at, const struct weir_bytes *body,
                           int64_t now_ns, struct weir_error *error);
 /* After it: what came of it. `returned` is what the handler did. */
-struct weir_job_outcome weir_job_handle_end(struct weir_job_handle *self, int returned);
+void weir_job_handle_end(struct weir_job_handle *self, int returned,
+                         struct weir_job_outcome *outcome);
 /* How a message ends that never got to the handler. */
 struct weir_job_outcome weir_job_handle_reject(uint32_t at, const struct weir_error *error);
 
