@@ -111,7 +111,7 @@ static int prepare_all(struct weir_hold_db *self, struct weir_error *error)
         {&self->put_producer, "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)"},
         {&self->trim_producers, "DELETE FROM producers WHERE time_ms < ?"},
         {&self->put_spool, "INSERT OR IGNORE INTO spools VALUES (?, ?)"},
-        {&self->put_next, "UPDATE next_sequence SET sequence = max (sequence, ?)"},
+        {&self->put_next, "UPDATE next_sequence SET sequence = max (sequence, ?) WHERE one = 1"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int status = weir_database_prepare(&self->file, all[i].sql, all[i].statement, error);

@@ -251,8 +251,10 @@ int weir_output_open(struct weir_output *self, struct weir_hold_db *db, bool kno
     *self = (struct weir_output){.db = db, .fd = -1};
     if (path != NULL)
         self->path = weir_strdup(path);
+    /* For what may be more than one row SQLite would first copy the lines of before elsewhere. */
     int status = weir_database_prepare(
-        &db->file, "UPDATE output SET length = ?, tail = ?, lines = ?", &self->put, error);
+        &db->file, "UPDATE output SET length = ?, tail = ?, lines = ? WHERE one = 1", &self->put,
+        error);
     if (status == 0)
         status = read_ledger(self, &tail, error);
     if (status != 0)
