@@ -96,6 +96,7 @@ struct weir_job {
     int64_t deadline_ns;          /* mono: no message of it may be started after this … */
     struct weir_job_lease *lease; /* … unless this says otherwise: see weir_job_lease_deadline */
     bool ordered;                 /* stop at the first message that is not done */
+    bool once;                    /* at most once: no handler gets a message of it anew */
 };
 
 /* The lease's deadline as heartbeats push it on: written by the machine, read by executors. */

@@ -226,6 +226,8 @@ uint64_t weir_delivery_send(struct weir_ventilator *v, bool alone)
     WEIR_SET(&control, timeout_ms, TIMEOUT_MS, (uint64_t)group->row.policy.timeout_ms);
     WEIR_SET(&control, ordered, ORDERED, weir_group_ordered(group));
     WEIR_SET(&control, alone, ALONE, alone);
+    if (lease->final)
+        WEIR_SET(&control, once, ONCE, 1);
     memcpy(control.uuid, v->uuid, sizeof control.uuid);
     WEIR_MARK(&control, UUID);
     WEIR_SET(&control, slices, SLICES, d->info);

@@ -39,6 +39,7 @@ void weir_relay_take(struct relay *self, struct relay_group *group,
     item->timeout_ms = control->timeout_ms;
     item->has_timeout = WEIR_HAS(control, TIMEOUT_MS);
     item->ordered = WEIR_HAS(control, ORDERED) && control->ordered;
+    item->once = WEIR_HAS(control, ONCE) && control->once;
     item->alone = WEIR_HAS(control, ALONE) && control->alone;
     item->has_uuid = WEIR_HAS(control, UUID);
     memcpy(item->uuid, control->uuid, sizeof item->uuid);
@@ -80,6 +81,8 @@ void weir_relay_send(struct relay *self, const struct item *item, uint64_t peer,
         WEIR_SET(&control, timeout_ms, TIMEOUT_MS, item->timeout_ms);
     if (item->ordered)
         WEIR_SET(&control, ordered, ORDERED, 1);
+    if (item->once)
+        WEIR_SET(&control, once, ONCE, 1);
     if (item->alone)
         WEIR_SET(&control, alone, ALONE, 1);
     if (item->has_uuid)

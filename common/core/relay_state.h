@@ -30,7 +30,7 @@ struct item {
     struct item *prev, *next;
     struct relay_group *group;
     uint64_t incarnation, delivery, lease_ms, timeout_ms;
-    bool has_timeout, ordered, alone, has_uuid;
+    bool has_timeout, ordered, once, alone, has_uuid;
     uint8_t uuid[16];
     struct weir_slice_info *slices;
     struct weir_frames frames; /* three a slice */

@@ -47,6 +47,7 @@ struct weir_worker_lease {
     int64_t lease_ms;
     int64_t timeout_ms;
     bool ordered;
+    bool once; /* at most once */
     bool alone;
     bool has_spool; /* the ventilator said which spool it is of */
     uint8_t spool[16];
@@ -255,6 +256,9 @@ void weir_worker_unhold(struct weir_worker *self, struct weir_worker_lease *leas
  * not acked. */
 void weir_worker_lose(struct weir_worker *self, struct weir_worker_lease *lease, uint64_t first,
                       uint64_t count);
+/* How a message goes back that was begun here, and that nothing will come of: at most once not as
+ * one that is untouched. */
+enum weir_outcome weir_worker_back(const struct weir_worker_lease *lease);
 /* So many messages of the lot need it no longer. */
 void weir_worker_lot_finish(struct weir_worker *self, struct weir_worker_lot *lot, uint32_t count);
 /* End of a turn: free the lots and leases that nothing needs any more. Until then they stay, so

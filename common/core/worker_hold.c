@@ -49,6 +49,7 @@ static struct weir_worker_lease *lease_take(struct weir_worker *self, uint32_t u
         lease->timeout_ms =
             control->timeout_ms < INT32_MAX ? (int64_t)control->timeout_ms : INT32_MAX;
         lease->ordered = control->ordered;
+        lease->once = control->once;
         lease->alone = control->alone;
         lease->has_spool = WEIR_HAS(control, UUID);
         memcpy(lease->spool, control->uuid, sizeof lease->spool);
@@ -218,6 +219,11 @@ void weir_worker_rewait(struct weir_worker *self, struct weir_worker_lot *lot, u
             DL_APPEND2(self->ready, lot, ready_prev, ready_next);
     }
     self->waiting += weir_rangeset_add(&lot->waiting, first, (uint64_t)first + count - 1);
+}
+
+enum weir_outcome weir_worker_back(const struct weir_worker_lease *lease)
+{
+    return lease->once ? WEIR_UNAVAILABLE : WEIR_RELEASE;
 }
 
 /* Messages of a lot that wait are given back. */

@@ -71,7 +71,7 @@ static void ended(struct weir_worker *self, struct weir_worker_job *job, uint32_
     enum weir_outcome how = outcome->outcome;
     /* Killed by our own drain: the attempt was not given its time. */
     if (job->killed && self->drain_over && how != WEIR_DONE)
-        how = WEIR_RELEASE;
+        how = weir_worker_back(lot->lease);
     if (how != WEIR_DONE && how != WEIR_REJECT) /* those are over: the next of the key may go */
         for (uint32_t at = first; at < first + messages; at++)
             weir_worker_fail_key(self, lot, at);
@@ -85,7 +85,7 @@ static void ended(struct weir_worker *self, struct weir_worker_job *job, uint32_
         return; /* the lot keeps the message open until the result is handed over */
     }
     if (result && !self->submit) /* given up in a drain: nobody will have the result */
-        how = WEIR_RELEASE;
+        how = weir_worker_back(lot->lease);
     count(&self->counts, how, messages);
     int64_t delay_ms = how == WEIR_RETRY ? outcome->delay_ms : -1;
     if (delay_ms > WEIR_DURATION_MS_MAX) /* no wire carries more, and no handler waits for it */
@@ -115,7 +115,8 @@ static void outcomes(struct weir_worker *self, struct weir_worker_job *job,
     weir_worker_pace(self, job, messages, now);
 }
 
-/* The job is over. What was never started waits again, unless it may not be started here. */
+/* The job is over. What was never started waits again, unless it may not be started here. A
+ * message that was cut off while it ran has no outcome either. */
 static void end(struct weir_worker *self, struct weir_worker_job *job)
 {
     struct weir_worker_lot *lot = job->lot;
@@ -123,12 +124,14 @@ static void end(struct weir_worker *self, struct weir_worker_job *job)
     for (size_t r = 0; r < job->unended.count; r++) {
         const struct weir_range range = job->unended.at[r];
         for (uint32_t at = (uint32_t)range.first; at <= range.last; at++) {
-            if (again && is_held(lot, at) && !weir_worker_key_failed(lot, at)) {
+            const bool begun = job->running && job->at == at;
+            if (again && is_held(lot, at) && !weir_worker_key_failed(lot, at) &&
+                !(begun && lot->lease->once)) {
                 weir_worker_rewait(self, lot, at, 1);
                 continue;
             }
-            weir_worker_ack(self, lot->lease, (uint64_t)lot->info.index + at, 1, WEIR_RELEASE, -1,
-                            NULL);
+            weir_worker_ack(self, lot->lease, (uint64_t)lot->info.index + at, 1,
+                            begun ? weir_worker_back(lot->lease) : WEIR_RELEASE, -1, NULL);
             weir_worker_lot_finish(self, lot, 1);
         }
     }

@@ -298,12 +298,14 @@ void weir_worker_result_give_up(struct weir_worker *self)
     DL_FOREACH_SAFE(self->parcels, parcel, next)
     {
         for (uint32_t i = 0; i < parcel->count; i++)
-            end_message(self, parcel->of[i].lot, parcel->of[i].at, WEIR_RELEASE, NULL);
+            end_message(self, parcel->of[i].lot, parcel->of[i].at,
+                        weir_worker_back(parcel->of[i].lot->lease), NULL);
         parcel_destroy(self, parcel);
     }
     weir_submit_destroy(&self->submit);
     while (self->queue_count > 0) {
-        end_message(self, queue_head(self)->lot, queue_head(self)->at, WEIR_RELEASE, NULL);
+        end_message(self, queue_head(self)->lot, queue_head(self)->at,
+                    weir_worker_back(queue_head(self)->lot->lease), NULL);
         queue_pop(self);
     }
 }

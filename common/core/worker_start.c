@@ -190,7 +190,8 @@ static void run(struct weir_worker *self, const struct pick *pick, const struct 
                            .timeout_ms = lease->timeout_ms,
                            .deadline_ns = lease->deadline_ns,
                            .lease = weir_job_lease_ref(job->lease),
-                           .ordered = lease->ordered};
+                           .ordered = lease->ordered,
+                           .once = lease->once};
     weir_slice_cut(&lot->index, &lot->body, lot->width, pick->first, pick->count,
                    job->cursor_offset, &out.index, &out.body);
     self->host.run(self->host.self, &out);

@@ -109,6 +109,7 @@ struct weir_control {
     uint64_t after;
     uint64_t limit;
     uint64_t ordered; /* 0 or 1 */
+    uint64_t once;    /* 0 or 1 */
     uint64_t alone;   /* 0 or 1 */
     struct weir_text name;
     struct weir_text role; /* "worker" or "router" */

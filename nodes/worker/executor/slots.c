@@ -2,7 +2,8 @@
  *
  * When a coprocess ends, what it had in work may be what killed it. One message alone: its attempt
  * has failed. Several: nobody can tell which, so none of them counts; they become suspects and are
- * given out anew, each alone to a coprocess that has nothing else.
+ * given out anew, each alone to a coprocess that has nothing else. Nobody knows how far they had
+ * come: at most once they have all failed.
  *
  *             given out             answered
  *   WAITING ────────────► IN WORK ────────────► ended
@@ -271,7 +272,7 @@ static void settle(struct weir_slots *self, struct slot *slot, const char *why)
         DL_DELETE(slot->tasks, task);
         if (task->killed)
             task_fail(self, task, WEIR_RELEASE, WEIR_BYTES_NONE);
-        else if (task->timed_out || (!slot->blamed && accused == 1))
+        else if (task->timed_out || (!slot->blamed && accused == 1) || task->job.once)
             task_fail(self, task, WEIR_RETRY, weir_tail_error(&slot->coprocess.tail, why));
         else if (slot->blamed)
             DL_APPEND(innocent, task);

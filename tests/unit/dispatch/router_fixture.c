@@ -101,6 +101,8 @@ void router_deliver(struct router *router, uint32_t i, struct delivery delivery)
     struct weir_control control =
         control_deliver(GROUP, delivery.incarnation, delivery.number, &slice, 1);
     WEIR_SET(&control, timeout_ms, TIMEOUT_MS, 777);
+    if (delivery.once)
+        WEIR_SET(&control, once, ONCE, 1);
     if (delivery.alone)
         WEIR_SET(&control, alone, ALONE, 1);
     struct weir_frames frames = {0};
@@ -120,6 +122,7 @@ void router_expect_deliver(struct router *router, uint64_t peer, struct delivery
     assert_int_equal(sent->control.delivery, delivery.number);
     assert_int_equal(sent->control.lease_ms, WEIR_LEASE_MS);
     assert_int_equal(sent->control.timeout_ms, 777);
+    assert_int_equal(sent->control.once, delivery.once);
     assert_int_equal(WEIR_HAS(&sent->control, ALONE), delivery.alone);
     assert_true(WEIR_HAS(&sent->control, UUID));
     assert_int_equal(sent->control.uuid[15], delivery.incarnation & 0xff);

@@ -46,7 +46,7 @@ struct delivery {
     uint64_t incarnation, number;
     uint32_t count;
     uint32_t pad;
-    bool alone;
+    bool once, alone;
 };
 
 /* DELIVER from above, as one slice from index 10 on. */

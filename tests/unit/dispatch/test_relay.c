@@ -105,6 +105,21 @@ static void what_nobody_serves_is_given_back(void **state)
     router_destroy(router);
 }
 
+static void what_goes_at_most_once_is_sent_on_as_such(void **state)
+{
+    (void)state;
+    struct router *router = router_new(1);
+    router_above(router, 0, FIRST);
+    router_below(router, 5, 0xa, 4);
+    const struct delivery once = {.incarnation = FIRST, .number = 1, .count = 2, .once = true};
+    const struct delivery other = {.incarnation = FIRST, .number = 2, .count = 2};
+    router_deliver(router, 0, once);
+    router_expect_deliver(router, 5, once, 1, 2);
+    router_deliver(router, 0, other);
+    router_expect_deliver(router, 5, other, 3, 2);
+    router_destroy(router);
+}
+
 static void a_suspect_stays_alone(void **state)
 {
     (void)state;
@@ -536,6 +551,7 @@ int main(void)
         cmocka_unit_test(bytes_bound_a_split_too),
         cmocka_unit_test(a_split_delivery_goes_on_when_credit_comes),
         cmocka_unit_test(what_nobody_serves_is_given_back),
+        cmocka_unit_test(what_goes_at_most_once_is_sent_on_as_such),
         cmocka_unit_test(a_suspect_stays_alone),
         cmocka_unit_test(acks_find_their_ventilator),
         cmocka_unit_test(a_router_above_is_asked_about_unknown_streams),

@@ -357,6 +357,64 @@ static void ready_names_what_was_acked_another_way(void **state)
     assert_int_equal(ready->control.lease_count, 0);
 }
 
+/* 12: a drain's time was over, and what was given back under at-most-once delivery was called
+ * untouched, so that it was handled a second time: what ran, and what waited for its result to be
+ * taken. What had not been begun goes back as such. */
+static void what_was_begun_at_most_once_is_not_released(void **state)
+{
+    struct worker *self = *state;
+    self->config.results = true;
+    self->config.concurrency = 4;
+    self->config.job_messages_max = 2;
+    worker_up(self);
+    worker_event(self, WEIR_EVENT_LINK_UP, WEIR_PORT_TO);
+    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 8, .once = true});
+    assert_int_equal(self->script->job_count, 4);
+    assert_true(worker_job(self, 0)->once);
+    for (uint32_t job = 0; job < 3; job++)
+        worker_started(self, job, 0);
+    worker_outcome(self, 0, 0, 1, WEIR_DONE, NULL, "handed over, and not answered");
+    worker_event(self, WEIR_EVENT_LINK_DOWN, WEIR_PORT_TO);
+    worker_event(self, WEIR_EVENT_DRAIN, 0);
+    script_skip(self->script);
+    for (int i = 0; i < WEIR_DRAIN_MS / 1000; i++) {
+        worker_waiting(self, 0); /* the ventilator is there */
+        worker_pass_ms(self, 1000);
+    }
+    assert_int_equal(self->script->killed_count, 4);
+    worker_expect_ack(self, 1, 0, 1, WEIR_UNAVAILABLE);
+    worker_outcome(self, 1, 0, 1, WEIR_DONE, NULL, "too late");
+    worker_expect_ack(self, 1, 2, 1, WEIR_UNAVAILABLE);
+    worker_outcome(self, 2, 0, 1, WEIR_RELEASE, "ended by the worker", NULL);
+    worker_expect_ack(self, 1, 4, 1, WEIR_UNAVAILABLE);
+    worker_job_end(self, 0);
+    worker_expect_ack(self, 1, 1, 1, WEIR_RELEASE);
+    worker_job_end(self, 3);
+    worker_expect_ack(self, 1, 6, 2, WEIR_RELEASE);
+    worker_job_end(self, 1);
+    worker_job_end(self, 2);
+}
+
+/* 13: a handler that was cut off leaves no outcome, and its message, which was still held, was
+ * handled again by the same worker, or released, under at-most-once delivery, too. */
+static void what_was_cut_off_is_not_begun_again(void **state)
+{
+    struct worker *self = *state;
+    self->config.concurrency = 1;
+    self->config.job_messages_max = 8;
+    worker_up(self);
+    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 3, .once = true});
+    worker_started(self, 0, 1);
+    script_skip(self->script);
+    worker_job_end(self, 0);
+    worker_expect_ack(self, 1, 1, 1, WEIR_UNAVAILABLE);
+    assert_int_equal(self->script->job_count, 2);
+    assert_int_equal(worker_job(self, 1)->sequence, 1000);
+    assert_int_equal(worker_job(self, 1)->count, 1);
+    worker_job_is(self, 1, WEIR_DONE);
+    assert_int_equal(worker_job(self, 2)->sequence, 1002);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -375,6 +433,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(ready_names_what_came_by_that_way, setup, teardown),
         cmocka_unit_test_setup_teardown(who_has_waited_for_long_is_lent_to, setup, teardown),
         cmocka_unit_test_setup_teardown(an_echo_may_come_another_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_begun_at_most_once_is_not_released, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_was_cut_off_is_not_begun_again, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,7 @@ static void hear_deliver(struct stage *self, uint64_t peer, const struct weir_co
                                 .time_ms = slice->time_ms,
                                 .attempt = slice->attempt,
                                 .death = slice->death,
+                                .once = control->once,
                                 .alone = control->alone};
             text_copy(got->group, sizeof got->group, control->group);
             payload_copy(got->payload, sizeof got->payload, &view);

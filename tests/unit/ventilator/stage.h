@@ -20,7 +20,7 @@ struct got {
     uint64_t sequence;
     int64_t time_ms; /* accepted */
     uint32_t attempt, death;
-    bool alone;
+    bool once, alone;
     char group[WEIR_NAME_BYTES_MAX + 1];
     char payload[48];
 };

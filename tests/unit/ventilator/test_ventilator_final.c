@@ -24,7 +24,9 @@ static void test_nothing_comes_twice(void **state)
     stage_fill(s, "a", 5);
     stage_worker(s, W, WORKER);
     stage_credit(s, W, "g", 3);
-    stage_ack(s, stage_expect(s, "a0"), WEIR_DONE, NULL);
+    const struct got *a0 = stage_expect(s, "a0");
+    assert_true(a0->once);
+    stage_ack(s, a0, WEIR_DONE, NULL);
     stage_ack(s, stage_expect(s, "a1"), WEIR_RETRY, "no");
     stage_expect(s, "a2");
     assert_null(stage_next(s));

@@ -164,6 +164,8 @@ void worker_deliver(struct worker *self, const struct delivered *what)
     WEIR_SET(&control, slices, SLICES, &slice);
     if (what->ordered)
         WEIR_SET(&control, ordered, ORDERED, 1);
+    if (what->once)
+        WEIR_SET(&control, once, ONCE, 1);
     if (what->alone)
         WEIR_SET(&control, alone, ALONE, 1);
     memset(control.uuid, what->spool, sizeof control.uuid);

@@ -45,7 +45,7 @@ struct delivered {
     uint64_t delivery;
     uint32_t first, count;
     const char *const *keys;
-    bool ordered, alone;
+    bool ordered, once, alone;
     uint64_t lease_ms; /* 0: 30 s */
     uint8_t spool;     /* each byte of its UUID; 0: it is not said */
 };
