@@ -59,6 +59,7 @@
 #define WEIR_CLAIM_MESSAGES_MAX 4096u  /* noted as sent before they are; a group */
 #define WEIR_TURN_DELIVERIES_MAX 16u   /* of one group in one turn */
 #define WEIR_TURN_SCAN_MAX 65536u      /* looked at one by one in one turn, a group */
+#define WEIR_TURN_READING_MAX 64u      /* to be read first, after which a turn looks no further */
 #define WEIR_TURN_ROWS_MAX 1024u       /* rows made at once: expired, delayed */
 #define WEIR_TURN_LOOKS_MAX 256u       /* batches or stretches passed over in one turn, a group */
 #define WEIR_FLUSH_OPS_MAX 65536u      /* gathered, above which no PUT is taken … */

@@ -77,25 +77,29 @@ static struct weir_lease_slice *new_slice(struct weir_delivery *d, uint64_t sequ
     return slice;
 }
 
-/* The last slice goes on with the next message of its batch: cut it anew. */
-static bool grow_last(struct weir_delivery *d, struct weir_stream_batch *batch, uint64_t sequence,
-                      uint32_t count, bool again)
+/* The last slice has all its messages: make it frames. */
+static void close_last(struct weir_delivery *d)
 {
-    if (d->slice_count == 0 || d->last != batch)
+    if (!d->last)
+        return;
+    const struct weir_lease_slice *slice = &d->slices[d->slice_count - 1];
+    const struct weir_record *record = &d->last->record;
+    const size_t entry = slice->sequence - record->first, width = slice->width;
+    weir_frames_push(&d->frames, weir_bytes_ref(&record->header));
+    weir_frames_push(&d->frames,
+                     weir_bytes_cut(&record->index, entry * width, slice->count * width));
+    weir_frames_push(&d->frames, weir_bytes_cut(&record->body, d->last_offset, d->last_bytes));
+    d->last = NULL;
+}
+
+/* Does the last slice go on with this message? */
+static bool goes_on(const struct weir_delivery *d, const struct weir_stream_batch *batch,
+                    uint64_t sequence, bool again)
+{
+    if (d->last != batch)
         return false;
-    struct weir_lease_slice *slice = &d->slices[d->slice_count - 1];
-    if (slice->sequence + slice->count != sequence || slice->again != again)
-        return false;
-    slice->count += count;
-    d->info[d->slice_count - 1].count += count;
-    struct weir_bytes *index = &d->frames.at[d->frames.count - 2];
-    struct weir_bytes *body = &d->frames.at[d->frames.count - 1];
-    weir_bytes_drop(index);
-    weir_bytes_drop(body);
-    weir_slice_cut(&batch->record.index, &batch->record.body, batch->width,
-                   (uint32_t)(slice->sequence - batch->record.first), slice->count, d->last_offset,
-                   index, body);
-    return true;
+    const struct weir_lease_slice *slice = &d->slices[d->slice_count - 1];
+    return slice->sequence + slice->count == sequence && slice->again == again;
 }
 
 uint32_t weir_delivery_add(struct weir_ventilator *v, struct weir_stream_batch *batch,
@@ -110,22 +114,22 @@ uint32_t weir_delivery_add(struct weir_ventilator *v, struct weir_stream_batch *
     count = fitting(d, batch, entry, offset, count, &bytes);
     if (count == 0)
         return 0;
-    if (!grow_last(d, batch, sequence, count, again)) {
+    if (goes_on(d, batch, sequence, again)) {
+        d->slices[d->slice_count - 1].count += count;
+        d->info[d->slice_count - 1].count += count;
+    } else {
         if (d->slice_count == WEIR_SLICES_MAX)
             return 0;
-        struct weir_bytes index, body;
+        close_last(d);
         struct weir_lease_slice *slice = new_slice(d, sequence, count, batch->record.time_ms, 1, 0);
         slice->again = again;
-        weir_slice_cut(&batch->record.index, &batch->record.body, batch->width, entry, count,
-                       offset, &index, &body);
-        weir_frames_push(&d->frames, weir_bytes_ref(&batch->record.header));
-        weir_frames_push(&d->frames, index);
-        weir_frames_push(&d->frames, body);
         slice->width = batch->width;
         slice->flags = batch->header.flags;
         d->last = batch;
         d->last_offset = offset;
+        d->last_bytes = 0;
     }
+    d->last_bytes += bytes - (uint64_t)count * batch->width;
     d->messages += count;
     d->bytes += bytes;
     return count;
@@ -153,13 +157,13 @@ bool weir_delivery_add_row(struct weir_ventilator *v, struct weir_stream_batch *
         weir_bytes_drop(&body);
         return false;
     }
+    close_last(d);
     struct weir_lease_slice *slice =
         new_slice(d, row->sequence, 1, row->time_ms, row->attempt + 1, row->death);
     slice->row = row;
     weir_frames_push(&d->frames, header);
     weir_frames_push(&d->frames, index);
     weir_frames_push(&d->frames, body);
-    d->last = NULL;
     d->messages++;
     d->bytes += bytes;
     return true;
@@ -204,6 +208,7 @@ uint64_t weir_delivery_send(struct weir_ventilator *v, bool alone)
         d->number = 0;
         return 0;
     }
+    close_last(d);
     const int64_t lease_ms = weir_group_lease_ms(group);
     const struct weir_lease_name name = {v->incarnation, d->number};
     v->last_delivery = d->number;

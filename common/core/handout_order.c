@@ -71,7 +71,8 @@ void weir_handout_order_leased(struct weir_ventilator *v, struct weir_group *gro
 
 enum took {
     TOOK_ONE,     /* into the delivery, or it has ended */
-    TOOK_WAITING, /* it has to be read first */
+    TOOK_READING, /* it is being read */
+    TOOK_NOTHING, /* it cannot go now */
     TOOK_FULL,    /* the delivery takes no more */
 };
 
@@ -81,9 +82,9 @@ static enum took take_listed(struct weir_ventilator *v, struct weir_group *group
     struct weir_stream_batch *batch;
     const enum weir_stream_found found = weir_stream_find(&v->stream, sequence, &batch);
     if (found == WEIR_STREAM_UNKNOWN) {
-        weir_stream_want(&v->stream, sequence, WEIR_READ_ONE_BYTES);
         group->reading = true;
-        return TOOK_WAITING;
+        return weir_stream_want(&v->stream, sequence, WEIR_READ_BYTES) ? TOOK_READING
+                                                                       : TOOK_NOTHING;
     }
     if (found == WEIR_STREAM_END || batch->record.first > sequence) {
         v->count.missing++; /* damage: it was there when it was listed */
@@ -120,27 +121,31 @@ static bool fetch_parked(struct weir_ventilator *v, struct weir_group *group, ui
     return fetched > 0;
 }
 
-/* False: the delivery takes no more. */
+/* Lowest first: so when a few have to be read, all behind them would most likely have to be, too,
+ * and are looked at when that has come. False: the delivery takes no more. */
 static bool take_hungry(struct weir_ventilator *v, struct weir_group *group)
 {
     struct weir_key_entry entry;
     struct weir_key *key;
     const bool may_fetch =
         group->fetching == 0; /* in rounds: what was fetched together goes together */
-    for (uint32_t looks = 0; looks < WEIR_TURN_SCAN_MAX; looks++) {
-        if ((key = weir_keys_next(&group->keys, &entry)) == NULL)
+    uint32_t looks = 0, reading = 0;
+    while ((key = weir_keys_next(&group->keys, &entry)) && reading < WEIR_TURN_READING_MAX) {
+        enum took took = TOOK_NOTHING;
+        if (looks++ == WEIR_TURN_SCAN_MAX) {
+            weir_ventilator_stir(v, group);
             return true;
-        enum took took = TOOK_WAITING;
+        }
         if (entry.place == WEIR_KEY_LISTED)
             took = take_listed(v, group, key->hash, entry.sequence);
         else if (may_fetch && fetch_parked(v, group, key->hash))
             took = TOOK_ONE;
         if (took == TOOK_FULL)
             return false;
-        if (took == TOOK_WAITING)
+        if (took != TOOK_ONE)
             weir_keys_later(&group->keys, key);
+        reading += took == TOOK_READING;
     }
-    weir_ventilator_stir(v, group);
     return true;
 }
 

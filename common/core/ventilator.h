@@ -80,7 +80,8 @@ struct weir_delivery { /* being put together */
     struct weir_slice_info info[WEIR_SLICES_MAX];
     struct weir_lease_slice slices[WEIR_SLICES_MAX];
     struct weir_stream_batch *last; /* the batch of the last slice; NULL: that one is a row's */
-    uint64_t last_offset;           /* where the slice begins in its body */
+    uint64_t last_offset;           /* where the slice begins in its body … */
+    uint64_t last_bytes;            /* … and how long it is there */
     struct weir_frames frames;
 };
 
