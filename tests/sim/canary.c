@@ -27,7 +27,7 @@
 #define INVARIANTS 12u
 #define JOBS_MAX 2u
 #define SEEDS_MAX 200u /* the budget */
-#define SET_MAX 4u
+#define SET_MAX 6u
 
 #ifdef WEIR_LIMITS_SMALL
 #define LIMITS_SMALL true
