@@ -48,9 +48,8 @@ struct weir_worker_config {
     const char *result_topic; /* topic of the results; NULL: the message's own */
     uint32_t concurrency;     /* jobs at once */
     uint32_t prefetch;        /* messages held at most, running ones included … */
+    bool paced;               /* … and fewer where handlers are slow: worker_credit.c */
     uint64_t prefetch_bytes;
-    bool
-        paced; /* … and fewer where handlers are slow: what keeps them busy for a few round trips */
     uint32_t job_messages_max; /* 1 for executors that take one message a job */
 };
 struct weir_role *weir_worker_new(const struct weir_worker_config *config,

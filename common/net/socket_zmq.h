@@ -25,10 +25,7 @@ struct weir_socket {
     char *endpoint;
     bool server;
     int ipc_lock; /* -1: none */
-    /* A descriptor of libzmq's is silent about what it knows already, and until it was looked at.
-     */
-    bool touched;    /* so ask for messages */
-    bool unobserved; /* so ask for news */
+    bool touched; /* its descriptor may be silent about messages that are there: ask for them */
     /* server */
     struct weir_peers *peers;
     struct weir_lost_connection *lost;

@@ -64,7 +64,7 @@ static void describe(const struct weir_survey *survey, const struct weir_seen *s
     text[0] = '\0';
     if (seen->stats == NULL) {
         if (strcmp(seen->state, "stopped") != 0)
-            snprintf(text, bytes, "%s", seen->error.text);
+            snprintf(text, bytes, "%.*s", (int)bytes - 1, seen->error.text);
         return;
     }
     if (strcmp(state, "open") != 0)

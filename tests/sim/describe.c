@@ -77,7 +77,8 @@ void sim_describe_group(struct sim *sim, struct sim_process *process, uint32_t n
         (unsigned long long)group->in_flight, group->returned.count,
         (unsigned long long)group->deferred.rows, group->deferred.known,
         (long long)(group->deferred.due_ms - v->now.wall_ms), group->deferred.asking,
-        (unsigned long long)group->dying, group->keys.count, group->keys.hungry.count ? "hungry" : "",
+        (unsigned long long)group->dying, group->keys.count,
+        group->keys.hungry.count ? "hungry" : "",
         weir_keys_starving(&group->keys) ? "starving" : "",
         group->timer.index ? (double)group->timer.at / 1e9 : -1.0);
     sim_log(sim, process->name,
