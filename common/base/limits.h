@@ -91,7 +91,7 @@
 #define WEIR_RESERVE_BYTES (4u << 20)     /* kept back for the state, for when the disk is full */
 #define WEIR_STATE_CACHE_KIB 8192         /* SQLite's page cache */
 #define WEIR_DATABASE_BUSY_MS 10000       /* how long another process that writes is waited for */
-#define WEIR_WAL_PAGES 1000u              /* SQLite's WAL is taken in from this size on */
+#define WEIR_WAL_BYTES (4u << 20)         /* SQLite's WAL is taken in from this size on */
 #define WEIR_WAL_BYTES_WARN (64u << 20)   /* somebody's reading keeps it from being taken in */
 #define WEIR_WAL_BYTES_MAX (1u << 30)     /* nothing is written until the reader is gone */
 #define WEIR_MEMORY_SEGMENT_BYTES (16u << 10) /* of the store in memory */

@@ -65,9 +65,9 @@ void weir_database_roll_back(const struct weir_database *self);
 /* --- the WAL ------------------------------------------------------------------------------- */
 
 /* Write through a WAL from now on, and sync it in each commit. It is taken into the database when
- * it has so many pages; it begins anew after that, and what is longer than `bytes_kept` is cut off.
- */
-int weir_database_use_wal(const struct weir_database *self, uint64_t pages, uint64_t bytes_kept,
+ * it has about so many bytes; it begins anew after that, and what is longer than `bytes_kept` is
+ * cut off. */
+int weir_database_use_wal(const struct weir_database *self, uint64_t bytes, uint64_t bytes_kept,
                           struct weir_error *error);
 /* Make durable what the WAL holds. What the last process wrote to it that one may not have synced,
  * and after a sync that failed no later one writes those pages; yet it is what we read. So this

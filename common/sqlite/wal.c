@@ -16,16 +16,20 @@
 
 #define WARN_EVERY_NS (60 * WEIR_NS_PER_S)
 
-int weir_database_use_wal(const struct weir_database *self, uint64_t pages, uint64_t bytes_kept,
+int weir_database_use_wal(const struct weir_database *self, uint64_t bytes, uint64_t bytes_kept,
                           struct weir_error *error)
 {
+    int64_t page_bytes;
+    int status = weir_database_number(self, "PRAGMA page_size", &page_bytes, error);
+
+    if (status != 0)
+        return status;
     char *text = weir_asprintf("PRAGMA journal_mode = WAL;"
                                "PRAGMA synchronous = FULL;"
                                "PRAGMA wal_autocheckpoint = %" PRIu64 ";"
                                "PRAGMA journal_size_limit = %" PRIu64,
-                               pages, bytes_kept);
-    int status = weir_database_execute(self, text, "opening", error);
-
+                               bytes / (uint64_t)page_bytes, bytes_kept);
+    status = weir_database_execute(self, text, "opening", error);
     free(text);
     return status;
 }

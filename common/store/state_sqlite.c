@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define APPLICATION_ID 0x57656972 /* "Weir" */
+#define WAL_BYTES_MIN (64u << 10) /* of a small spool */
 
 static const char schema[] =
     "CREATE TABLE spool (\n"
@@ -214,19 +215,19 @@ static int execute(struct weir_state *state, const char *text, struct weir_error
 static int configure(struct weir_state *state, uint64_t bytes_max, struct weir_error *error)
 {
     struct weir_database *database = &state->database;
-    uint64_t pages = WEIR_WAL_PAGES;
+    uint64_t wal_bytes = WEIR_WAL_BYTES;
     char *cache;
     int status;
 
-    if (bytes_max > 0 && bytes_max / 16 / 4096 < pages)
-        pages = bytes_max / 16 / 4096 < 16 ? 16 : bytes_max / 16 / 4096;
-    state->wal_bytes_wanted = 2 * pages * 4096;
+    if (bytes_max > 0 && bytes_max / 16 < wal_bytes)
+        wal_bytes = bytes_max / 16 < WAL_BYTES_MIN ? WAL_BYTES_MIN : bytes_max / 16;
+    state->wal_bytes_wanted = 2 * wal_bytes;
     if (bytes_max > 0 && bytes_max / 4 < database->wal_bytes_warn)
         database->wal_bytes_warn = bytes_max / 4;
     /* How pages are given back has to be said before there is any page. */
     status = execute(state, "PRAGMA auto_vacuum = INCREMENTAL", error);
     if (status == 0)
-        status = weir_database_use_wal(database, pages, pages * 4096, error);
+        status = weir_database_use_wal(database, wal_bytes, wal_bytes, error);
     cache =
         weir_asprintf("PRAGMA cache_size = -%d; PRAGMA trusted_schema = OFF", WEIR_STATE_CACHE_KIB);
     if (status == 0)

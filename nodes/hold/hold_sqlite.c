@@ -96,7 +96,7 @@ static int find_or_make_tables(struct weir_hold_db *self, const struct weir_hold
         free(pragma);
     }
     if (status == 0)
-        status = weir_database_use_wal(&self->file, WEIR_WAL_PAGES, WAL_BYTES_KEPT, error);
+        status = weir_database_use_wal(&self->file, WEIR_WAL_BYTES, WAL_BYTES_KEPT, error);
     if (status == 0 && !whole)
         status = make_tables(self, schema, existed, error);
     return status;
