@@ -75,10 +75,14 @@ uint64_t weir_worker_results_waiting(const struct weir_worker *self)
     return self->queue_count + self->parcel_messages;
 }
 
+/* No more than the prefetch: when a worker is killed, all that it held goes out again message by
+ * message, each alone. */
 uint64_t weir_worker_results_ahead(const struct weir_worker *self)
 {
     const uint64_t waiting = weir_worker_results_waiting(self);
-    return waiting < WEIR_RESULTS_AHEAD_MAX ? waiting : WEIR_RESULTS_AHEAD_MAX;
+    const uint64_t prefetch = weir_worker_prefetch(self);
+    const uint64_t most = prefetch < WEIR_RESULTS_AHEAD_MAX ? prefetch : WEIR_RESULTS_AHEAD_MAX;
+    return waiting < most ? waiting : most;
 }
 
 /* ---- packing ---- */

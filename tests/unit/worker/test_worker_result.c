@@ -132,7 +132,7 @@ static void a_batch_is_of_one_spool(void **state)
     }
 }
 
-/* As many as one may be waited for at a time come on top of the prefetch, and no more. */
+/* As many as the prefetch come on top of it, and no more. */
 static void what_is_on_its_way_makes_room(void **state)
 {
     struct worker *self = *state;
@@ -167,7 +167,7 @@ static void what_is_on_its_way_makes_room(void **state)
             fail_msg("%u messages are held, and more may come", (unsigned)used);
     }
     free(outcomes);
-    assert_int_equal(limit, WEIR_RESULTS_AHEAD_MAX + self->config.prefetch);
+    assert_int_equal(limit, 2 * self->config.prefetch);
     assert_int_equal(worker_stat(self, "held"), limit);
     assert_int_equal(worker_stat(self, "results_waiting"), limit);
 
