@@ -280,7 +280,7 @@ bool weir_worker_counted(const struct weir_worker *self, const struct weir_worke
                          uint32_t upstream);
 /* From now on it does, since something of it came that way, or was named there as held. */
 void weir_worker_note_way(struct weir_worker_lease *lease, uint32_t upstream);
-/* The upstream that an ack or a beat for this lease can take now; NULL: none. */
+/* The upstream that an ack, BEGIN or EXTEND for this lease can take now; NULL: none. */
 struct weir_worker_upstream *weir_worker_way(struct weir_worker *self,
                                              const struct weir_worker_lease *lease);
 void weir_worker_reaches(struct weir_worker_upstream *upstream, uint64_t incarnation);

@@ -80,7 +80,8 @@ static void beat_upstream(struct weir_worker *self, struct weir_worker_upstream 
                             .running = weir_zalloc(most + 1, sizeof *naming.running),
                             .most = most};
     for (struct weir_worker_lease *lease = self->leases; lease; lease = lease->hh.next) {
-        if (lease->held.count == 0 || weir_worker_way(self, lease) != upstream)
+        /* As READY does: who counts it as held, and does not hear so again, counts it no more. */
+        if (lease->held.count == 0 || !weir_worker_counted(self, lease, upstream->number))
             continue;
         for (size_t r = 0; r < lease->held.count; r++) {
             const struct weir_range range = lease->held.at[r];

@@ -56,12 +56,9 @@ static void who_has_waited_for_long_is_lent_to(void **state)
     assert_int_equal(messages, 4);
 }
 
-/* 2: routers had split one delivery, and parts of it came by two ways. When the first way's
- * connection was made anew, READY did not name what had come by it, as the delivery's last part had
- * come by the other: the router gave back a message that was being handled. */
-static void ready_names_what_came_by_that_way(void **state)
+/* Routers split a delivery of two messages: one comes by each of two ways. */
+static void get_one_by_each_way(struct worker *self)
 {
-    struct worker *self = *state;
     self->config.upstream_count = 2;
     worker_up(self);
     script_skip(self->script);
@@ -75,6 +72,15 @@ static void ready_names_what_came_by_that_way(void **state)
                        &(struct delivered){
                            .upstream = i, .relayed = true, .delivery = 1, .first = i, .count = 1});
     assert_int_equal(self->script->job_count, 2);
+}
+
+/* 2: routers had split one delivery, and parts of it came by two ways. When the first way's
+ * connection was made anew, READY did not name what had come by it, as the delivery's last part had
+ * come by the other: the router gave back a message that was being handled. */
+static void ready_names_what_came_by_that_way(void **state)
+{
+    struct worker *self = *state;
+    get_one_by_each_way(self);
     worker_started(self, 0, 0);
     worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
     script_skip(self->script);
@@ -415,10 +421,49 @@ static void what_was_cut_off_is_not_begun_again(void **state)
     assert_int_equal(worker_job(self, 2)->sequence, 1002);
 }
 
+/* How many messages the next beat on this way names as held. */
+static uint64_t beat_names(struct worker *self, uint32_t upstream)
+{
+    uint64_t messages = 0;
+    const struct said *said;
+    while ((said = script_find(self->script, WEIR_VERB_HEARTBEAT)) && said->port != UP(upstream))
+        continue;
+    assert_non_null(said);
+    for (uint32_t i = 0; i < said->control.lease_count; i++)
+        messages += said->control.leases[i].count;
+    return messages;
+}
+
+/* 14: routers had split a delivery, and a worker got parts of it by two of them. READY named these
+ * to both, but beats only to the one whose part had come last: the other took the worker for idle
+ * while it handled what that router had sent, and sent it more bytes than it had asked for. (Seed
+ * 113220 of the simulator.) */
+static void beats_name_what_ready_names_there(void **state)
+{
+    struct worker *self = *state;
+    get_one_by_each_way(self);
+    for (uint32_t i = 0; i < 2; i++) {
+        worker_started(self, i, 0);
+        script_skip(self->script);
+        worker_pass_ms(self, WEIR_HEARTBEAT_MS);
+        assert_int_equal(beat_names(self, i), 2);
+    }
+    worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
+    const struct said *ready = ready_again(self, 0);
+    assert_non_null(ready);
+    assert_int_equal(ready->control.lease_count, 1);
+    assert_int_equal(ready->control.leases[0].count, 2);
+    worker_welcome(self, 0, INCARNATION);
+    script_skip(self->script);
+    worker_pass_ms(self, WEIR_HEARTBEAT_MS);
+    assert_int_equal(beat_names(self, 0), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(ready_names_what_was_acked_another_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(beats_name_what_ready_names_there, setup, teardown),
         cmocka_unit_test_setup_teardown(ready_names_again_what_it_named_there, setup, teardown),
         cmocka_unit_test_setup_teardown(joined_of_an_earlier_session_brings_no_credit, setup,
                                         teardown),
