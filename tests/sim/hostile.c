@@ -197,7 +197,7 @@ void sim_ack_note(struct sim_process *process, const struct weir_bytes *frame)
     *old = (struct sim_old_ack){process, process->epoch, weir_bytes_ref(frame)};
 }
 
-/* Somebody with a session at this process. */
+/* Somebody with a session at this process; who is ending may have said BYE already. */
 static const struct sim_link *client_of(const struct sim_process *process)
 {
     struct sim *sim = process->sim;
@@ -205,7 +205,7 @@ static const struct sim_link *client_of(const struct sim_process *process)
         for (uint32_t i = 0; i < sim->processes[p].link_count; i++) {
             const struct sim_link *link = &sim->processes[p].links[i];
             if (link->server == process && link->server_port == WEIR_PORT_DISPATCH &&
-                link->session && link->peer != 0)
+                link->session && link->peer != 0 && link->client->role && !link->client->stopping)
                 return link;
         }
     return NULL;
