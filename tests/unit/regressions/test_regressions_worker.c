@@ -289,13 +289,8 @@ static const struct said *ready_again(struct worker *self, uint32_t upstream)
     return script_find(self->script, WEIR_VERB_READY);
 }
 
-/* 10: while the way by which a message had come was down, READY named it on another way, too. When
- * that one's connection was made anew and the first way stood again, it was left out there: as what
- * an earlier READY named and this one does not is held no longer, the router gave back a message
- * that was being handled. (Seed 62 of the simulator, --snaps 1.) */
-static void ready_names_again_what_it_named_there(void **state)
+static void a_message_by_each_way(struct worker *self)
 {
-    struct worker *self = *state;
     self->config.upstream_count = 2;
     worker_up(self);
     worker_waiting(self, 0);
@@ -306,6 +301,16 @@ static void ready_names_again_what_it_named_there(void **state)
     for (uint32_t i = 0; i < 2; i++)
         worker_deliver(self, &(struct delivered){
                                  .upstream = i, .relayed = true, .delivery = 1 + i, .count = 1});
+}
+
+/* 10: while the way by which a message had come was down, READY named it on another way, too. When
+ * that one's connection was made anew and the first way stood again, it was left out there: as what
+ * an earlier READY named and this one does not is held no longer, the router gave back a message
+ * that was being handled. (Seed 62 of the simulator, --snaps 1.) */
+static void ready_names_again_what_it_named_there(void **state)
+{
+    struct worker *self = *state;
+    a_message_by_each_way(self);
     assert_int_equal(self->script->job_count, 2);
     worker_started(self, 0, 0);
     worker_started(self, 1, 0);
@@ -331,16 +336,7 @@ static void ready_names_again_what_it_named_there(void **state)
 static void ready_names_what_was_acked_another_way(void **state)
 {
     struct worker *self = *state;
-    self->config.upstream_count = 2;
-    worker_up(self);
-    worker_waiting(self, 0);
-    worker_waiting(self, 1);
-    const struct said *less = script_find(self->script, WEIR_VERB_CREDIT);
-    assert_non_null(less);
-    worker_credited(self, 0, less->control.serial, 0, 0);
-    for (uint32_t i = 0; i < 2; i++)
-        worker_deliver(self, &(struct delivered){
-                                 .upstream = i, .relayed = true, .delivery = 1 + i, .count = 1});
+    a_message_by_each_way(self);
     worker_event(self, WEIR_EVENT_LINK_DOWN, UP(0));
     script_skip(self->script);
     worker_job_is(self, 0, WEIR_DONE);
