@@ -33,6 +33,10 @@ static const char help[] =
     "      --keyed            order by key, of 10000 keys\n"
     "      --keys N           order by key, of so many\n"
     "      --sink             workers hand on each message to a sink, which writes JSON lines\n"
+    "      --run              handlers are processes of /bin/true; beside a loop of posix_spawn\n"
+    "                         (5000 messages, 8 at once)\n"
+    "      --serve            handlers are coprocesses in Python (100000 messages, 2 at once)\n"
+    "      --at-once N        such processes in each worker (its `concurrency`)\n"
     "      --direct           without a router\n"
     "      --fsync WHEN       always, interval or never (default: always)\n"
     "      --prefetch N       what a worker holds at most (default: as libweir has it)\n"
@@ -53,6 +57,12 @@ static const char help[] =
 #define DEFAULT_BYTES                                                                              \
     (UINT64_C(1) << 30) /* of all messages of a round, unless a number is given                    \
                          */
+#define DEFAULT_RATE 1000u
+#define RATE_UNSAID UINT32_MAX
+#define RUN_MESSAGES 5000u
+#define RUN_AT_ONCE 8u
+#define SERVE_MESSAGES 100000u
+#define SERVE_AT_ONCE 2u
 #define SIZE_MAX_BYTES (4u << 20)
 #define MEMORY_BYTES_MAX (UINT64_C(1) << 30) /* to count in */
 
@@ -66,6 +76,9 @@ enum {
     KEYED,
     KEYS,
     SINK,
+    RUN,
+    SERVE,
+    AT_ONCE,
     DIRECT,
     FSYNC,
     PREFETCH,
@@ -91,6 +104,9 @@ static const struct option known[] = {{"size", required_argument, NULL, SIZE},
                                       {"keyed", no_argument, NULL, KEYED},
                                       {"keys", required_argument, NULL, KEYS},
                                       {"sink", no_argument, NULL, SINK},
+                                      {"run", no_argument, NULL, RUN},
+                                      {"serve", no_argument, NULL, SERVE},
+                                      {"at-once", required_argument, NULL, AT_ONCE},
                                       {"direct", no_argument, NULL, DIRECT},
                                       {"fsync", required_argument, NULL, FSYNC},
                                       {"prefetch", required_argument, NULL, PREFETCH},
@@ -128,6 +144,7 @@ static int take_number(const struct weir_command *self, int option, struct weir_
         {GROUPS, &plan->groups, 1, 128},
         {WORKERS, &plan->workers, 1, 128},
         {KEYS, &plan->keys, 1, 1000000},
+        {AT_ONCE, &plan->at_once, 1, 128},
         {PREFETCH, &plan->prefetch, 1, 65536},
         {RATE, &plan->rate, 0, 1000000},
     };
@@ -207,6 +224,10 @@ static int take_option(const struct weir_command *self, int option, struct words
     case SINK:
         plan->sink = true;
         return 0;
+    case RUN:
+    case SERVE:
+        plan->handlers = option == RUN ? WEIR_BENCH_RUN : WEIR_BENCH_SERVE;
+        return 0;
     case DIRECT:
         plan->direct = true;
         return 0;
@@ -224,6 +245,26 @@ static int take_option(const struct weir_command *self, int option, struct words
     }
 }
 
+/* A handler that is a program tells nobody when it starts. */
+static int settle_handlers(const struct weir_command *self, struct weir_bench_plan *plan)
+{
+    if (plan->handlers == WEIR_BENCH_FUNCTION) {
+        if (plan->at_once > 0)
+            return weir_command_misused(self, "--at-once is for --run and --serve");
+        plan->rate = plan->rate == RATE_UNSAID ? DEFAULT_RATE : plan->rate;
+        return 0;
+    }
+    if (plan->rate != RATE_UNSAID && plan->rate > 0)
+        return weir_command_misused(self, "--rate is not for --%s",
+                                    weir_bench_handlers_name(plan->handlers));
+    plan->rate = 0;
+    if (plan->at_once == 0)
+        plan->at_once = plan->handlers == WEIR_BENCH_RUN ? RUN_AT_ONCE : SERVE_AT_ONCE;
+    if (plan->messages == 0)
+        plan->messages = plan->handlers == WEIR_BENCH_RUN ? RUN_MESSAGES : SERVE_MESSAGES;
+    return 0;
+}
+
 /* What the options together come to. */
 static int settle(const struct weir_command *self, struct weir_bench_plan *plan)
 {
@@ -231,6 +272,8 @@ static int settle(const struct weir_command *self, struct weir_bench_plan *plan)
         return weir_command_misused(self, "%u workers and %u producers are more than %u processes",
                                     plan->groups * plan->workers, plan->producers,
                                     WEIR_BENCH_PARTS_MAX / 2);
+    if (settle_handlers(self, plan) != 0)
+        return EX_USAGE;
     if (plan->messages == 0 && DEFAULT_BYTES / plan->size < DEFAULT_MESSAGES)
         plan->messages = DEFAULT_BYTES / plan->size;
     else if (plan->messages == 0)
@@ -368,7 +411,7 @@ static int run(const struct weir_command *self, int argc, char **argv)
                  .producers = 1,
                  .groups = 1,
                  .workers = 1,
-                 .rate = 1000,
+                 .rate = RATE_UNSAID,
                  .duration_ms = 3000,
                  .patience_ms = 30000,
                  .above = temporary != NULL && temporary[0] != '\0' ? temporary : "/var/tmp"}};

@@ -12,8 +12,9 @@ from harness import BIN, SLOW, wait_for
 
 QUANTILES = ["p50", "p99", "p999"]
 KEYS = {"size", "messages", "rounds", "producers", "groups", "workers", "keys", "rate", "sink", "direct", "fsync", "cpus",
-        "pipeline_msgs_per_s", "deliveries_per_s", "raw_msgs_per_s", "ratio", "cpu_us_per_message", "log_syncs", "state_writes",
+        "handlers", "at_once", "pipeline_msgs_per_s", "deliveries_per_s", "cpu_us_per_message", "log_syncs", "state_writes",
         "rss_max_bytes", "spread", "counts"}
+BARE_KEYS = {"function": ["raw_msgs_per_s", "ratio"], "run": ["spawns_per_s", "spawn_ratio"], "serve": []}
 PACED_KEYS = {"latency_us", "latency_ratio", "cpu_percent_at_rate"}
 
 
@@ -53,13 +54,15 @@ class Bench(harness.unittest.TestCase):
         self.assertEqual(os.listdir(self.dir), [])
         return output
 
-    def figures(self, messages, rounds, rate, duration_ms, *options):
+    def figures(self, messages, rounds, rate, duration_ms, *options, handlers="function"):
         """What it tells; what holds whatever the options is held here."""
         output = self.run_bench("--json", "--messages", str(messages), "--rounds", str(rounds), "--rate", str(rate),
                                 "--duration", f"{duration_ms}ms", *options)
         self.assertEqual(output.count("\n"), 1)
         told = json.loads(output)
-        self.assertEqual(set(told), KEYS | (PACED_KEYS if rate else set()))
+        bare = BARE_KEYS[handlers]
+        self.assertEqual(told["handlers"], handlers)
+        self.assertEqual(set(told), KEYS | set(bare) | (PACED_KEYS if rate else set()))
         self.assertEqual((told["messages"], told["rounds"], told["rate"]), (messages, rounds, rate))
 
         counts = told["counts"]
@@ -73,18 +76,19 @@ class Bench(harness.unittest.TestCase):
         processes = {"producer", "ventilator", "worker"}
         processes |= (set() if told["direct"] else {"router"}) | ({"sink"} if told["sink"] else set())
         self.assertEqual(set(told["rss_max_bytes"]), processes)
-        self.assertEqual(set(told["cpu_us_per_message"]), processes | {"all", "raw"})
+        self.assertEqual(set(told["cpu_us_per_message"]), processes | {"all"} | ({"raw"} if handlers == "function" else set()))
         for name in processes:
             self.assertGreater(told["rss_max_bytes"][name], 4096, name)
             self.assertGreater(told["cpu_us_per_message"][name], 0, name)
         self.assertAlmostEqual(told["cpu_us_per_message"]["all"], sum(told["cpu_us_per_message"][name] for name in processes),
                                delta=0.01)
 
-        for name in ("pipeline_msgs_per_s", "raw_msgs_per_s", "ratio"):
+        for name in ["pipeline_msgs_per_s"] + bare:
             least, most = told["spread"][name]
             self.assertTrue(0 <= least <= told[name] <= most, (name, least, told[name], most))
         self.assertGreater(told["pipeline_msgs_per_s"], 0)
-        self.assertGreater(told["raw_msgs_per_s"], 0)
+        for rate_key in bare[:1]:
+            self.assertGreater(told[rate_key], 0)
         self.assertAlmostEqual(told["deliveries_per_s"], told["pipeline_msgs_per_s"] * told["groups"], delta=0.01 * told["groups"])
         if rate:
             self.check_latencies(told, processes)
@@ -120,6 +124,21 @@ class Bench(harness.unittest.TestCase):
         told = self.figures(2000, 1, 0, 100, "--direct", "--fsync", "never", "--size", "16")
         self.assertEqual((told["direct"], told["fsync"]), (True, "never"))
 
+    def test_run(self):
+        told = self.figures(60, 2, 0, 100, "--run", "--at-once", "3", "--groups", "2", handlers="run")
+        self.assertEqual((told["at_once"], told["groups"]), (3, 2))
+
+    def test_serve(self):
+        """Each message has been through the coprocess: the sink has its result."""
+        told = self.figures(500, 1, 0, 100, "--serve", "--sink", "--workers", "2", "--direct", handlers="serve")
+        self.assertEqual((told["at_once"], told["counts"]["results"]), (2, 1000))
+
+    def test_run_table(self):
+        lines = self.run_bench("--messages", "30", "--rounds", "1", "--run").splitlines()
+        self.assertIn("1 worker, run 8 at once in each", lines[0])
+        self.assertTrue(any(line.startswith("posix_spawn of /bin/true, processes/s") for line in lines), lines)
+        self.assertFalse(any("libzmq" in line for line in lines), lines)
+
     def test_table(self):
         lines = self.run_bench("--messages", "1000", "--rounds", "1", "--rate", "200", "--duration", "200ms").splitlines()
         self.assertEqual(lines[0].split(",")[0], "1000 messages of 100 bytes")
@@ -138,6 +157,8 @@ class Bench(harness.unittest.TestCase):
         self.misused(64, "--fsync: expected always, interval or never, not 'now'", "--fsync", "now")
         self.misused(64, "--size: expected 16 to 4194304 bytes", "--size", "15")
         self.misused(64, "--groups: expected a number from 1 to 128, not '0'", "--groups", "0")
+        self.misused(64, "--rate is not for --run", "--run", "--rate", "10")
+        self.misused(64, "--at-once is for --run and --serve", "--at-once", "3")
         self.misused(64, "unexpected argument 'fast'", "fast")
         self.misused(64, "take less of --messages", "--rate", "1000000", "--duration", "1h")
         self.misused(73, "cannot make a directory in /nonexistent", "--dir", "/nonexistent")

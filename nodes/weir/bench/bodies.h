@@ -58,4 +58,12 @@ struct weir_bench_sync {
 };
 weir_bench_body weir_bench_sync;
 
+/* posix_spawn alone: so many processes of WEIR_BENCH_PROGRAM, so many of them at once, each waited
+ * for. */
+struct weir_bench_spawn {
+    uint64_t count;
+    uint32_t at_once;
+};
+weir_bench_body weir_bench_spawn;
+
 #endif

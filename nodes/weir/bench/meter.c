@@ -96,6 +96,8 @@ static enum weir_bench_kind kind_of(const struct weir_node *node)
         return WEIR_BENCH_ROUTER;
     case WEIR_ROLE_SINK:
         return WEIR_BENCH_SINK;
+    case WEIR_ROLE_WORKER:
+        return WEIR_BENCH_WORKER;
     default:
         return WEIR_BENCH_VENTILATOR;
     }

@@ -18,3 +18,11 @@ const char *weir_bench_fsync_name(enum weir_fsync fsync)
 
     return names[fsync];
 }
+
+const char *weir_bench_handlers_name(enum weir_bench_handlers handlers)
+{
+    static const char *const names[] = {
+        [WEIR_BENCH_FUNCTION] = "function", [WEIR_BENCH_RUN] = "run", [WEIR_BENCH_SERVE] = "serve"};
+
+    return names[handlers];
+}

@@ -67,6 +67,8 @@ static json_t *plan_to_json(const struct weir_bench_plan *plan)
     json_object_set_new(object, "sink", json_boolean(plan->sink));
     json_object_set_new(object, "direct", json_boolean(plan->direct));
     json_object_set_new(object, "fsync", json_string(weir_bench_fsync_name(plan->fsync)));
+    json_object_set_new(object, "handlers", json_string(weir_bench_handlers_name(plan->handlers)));
+    json_object_set_new(object, "at_once", json_integer(plan->at_once));
     json_object_set_new(object, "cpus", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
     return object;
 }
@@ -118,6 +120,29 @@ static void add_rate(json_t *object, const struct weir_bench_plan *plan,
     json_object_set_new(spread, "latency_us", latencies_to_json(figures, set_spread));
 }
 
+/* What the same work takes without Weir: libzmq alone, or starting the processes alone. */
+static void add_bare(json_t *object, const struct weir_bench_plan *plan,
+                     const struct weir_bench_figures *figures, json_t *spread)
+{
+    static const struct {
+        enum weir_bench_handlers handlers;
+        const char *key;
+        size_t member;
+    } bare[] = {
+        {WEIR_BENCH_FUNCTION, "raw_msgs_per_s", MEMBER(raw_msgs_per_s)},
+        {WEIR_BENCH_FUNCTION, "ratio", MEMBER(ratio)},
+        {WEIR_BENCH_RUN, "spawns_per_s", MEMBER(spawns_per_s)},
+        {WEIR_BENCH_RUN, "spawn_ratio", MEMBER(spawn_ratio)},
+    };
+
+    for (size_t i = 0; i < sizeof bare / sizeof *bare; i++) {
+        if (bare[i].handlers != plan->handlers)
+            continue;
+        set_median(object, bare[i].key, figures, bare[i].member);
+        set_spread(spread, bare[i].key, figures, bare[i].member);
+    }
+}
+
 json_t *weir_bench_to_json(const struct weir_bench_plan *plan,
                            const struct weir_bench_figures *figures)
 {
@@ -130,11 +155,9 @@ json_t *weir_bench_to_json(const struct weir_bench_plan *plan,
     json_object_set_new(
         object, "deliveries_per_s",
         number(plan->groups * weir_bench_spread(figures, MEMBER(pipeline_msgs_per_s)).median));
-    set_median(object, "raw_msgs_per_s", figures, MEMBER(raw_msgs_per_s));
-    set_spread(spread, "raw_msgs_per_s", figures, MEMBER(raw_msgs_per_s));
-    set_median(object, "ratio", figures, MEMBER(ratio));
-    set_spread(spread, "ratio", figures, MEMBER(ratio));
-    set_median(cpu, "raw", figures, MEMBER(raw_cpu_us_per_message));
+    add_bare(object, plan, figures, spread);
+    if (plan->handlers == WEIR_BENCH_FUNCTION)
+        set_median(cpu, "raw", figures, MEMBER(raw_cpu_us_per_message));
     json_object_set_new(object, "cpu_us_per_message", cpu);
     set_median(object, "log_syncs", figures, MEMBER(log_syncs));
     set_median(object, "state_writes", figures, MEMBER(state_writes));
@@ -185,9 +208,16 @@ static void print_throughput(const struct weir_bench_plan *plan,
     if (plan->groups > 1)
         add_rates(table, "deliveries/s", WEIR_BOLD, figures, MEMBER(pipeline_msgs_per_s),
                   plan->groups, 0);
-    add_rates(table, "libzmq PUSH → PULL, messages/s", WEIR_PLAIN, figures, MEMBER(raw_msgs_per_s),
-              1, 0);
-    add_rates(table, "ratio", WEIR_BOLD, figures, MEMBER(ratio), 1, 2);
+    if (plan->handlers == WEIR_BENCH_FUNCTION) {
+        add_rates(table, "libzmq PUSH → PULL, messages/s", WEIR_PLAIN, figures,
+                  MEMBER(raw_msgs_per_s), 1, 0);
+        add_rates(table, "ratio", WEIR_BOLD, figures, MEMBER(ratio), 1, 2);
+    }
+    if (plan->handlers == WEIR_BENCH_RUN) {
+        add_rates(table, "posix_spawn of " WEIR_BENCH_PROGRAM ", processes/s", WEIR_PLAIN, figures,
+                  MEMBER(spawns_per_s), 1, 0);
+        add_rates(table, "ratio", WEIR_BOLD, figures, MEMBER(spawn_ratio), 1, 2);
+    }
     add_rates(table, "commits of the log", WEIR_PLAIN, figures, MEMBER(log_syncs), 1, 0);
     add_rates(table, "transactions of the state", WEIR_PLAIN, figures, MEMBER(state_writes), 1, 0);
     weir_table_print(&table, out, coloured);
@@ -226,8 +256,9 @@ static void print_usage(const struct weir_bench_plan *plan,
              sum_of_medians(figures, MEMBER(cpu_percent_at_rate)));
     add_usage(table, "all", sum_of_medians(figures, MEMBER(cpu_us_per_message)), percent, "",
               paced);
-    add_usage(table, "libzmq PUSH → PULL",
-              weir_bench_spread(figures, MEMBER(raw_cpu_us_per_message)).median, "", "", paced);
+    if (plan->handlers == WEIR_BENCH_FUNCTION)
+        add_usage(table, "libzmq PUSH → PULL",
+                  weir_bench_spread(figures, MEMBER(raw_cpu_us_per_message)).median, "", "", paced);
     weir_table_print(&table, out, coloured);
 }
 
@@ -266,18 +297,21 @@ static void print_latencies(const struct weir_bench_plan *plan,
 void weir_bench_print(const struct weir_bench_plan *plan, const struct weir_bench_figures *figures,
                       FILE *out, bool coloured)
 {
-    char keys[48] = "";
+    char keys[48] = "", handlers[48] = "";
 
+    if (plan->handlers != WEIR_BENCH_FUNCTION)
+        snprintf(handlers, sizeof handlers, ", %s %u at once in each",
+                 weir_bench_handlers_name(plan->handlers), plan->at_once);
     if (plan->keys > 0)
         snprintf(keys, sizeof keys, ", order by %u keys", plan->keys);
     fprintf(out,
             "%" PRIu64 " messages of %u bytes, %u %s, fsync %s, %u producer%s%s, %u group%s of %u "
-            "worker%s%s%s, %ld CPUs\n\n",
+            "worker%s%s%s%s, %ld CPUs\n\n",
             plan->messages, plan->size, plan->rounds, plan->rounds == 1 ? "round" : "rounds",
             weir_bench_fsync_name(plan->fsync), plan->producers, plan->producers == 1 ? "" : "s",
             plan->direct ? ", no router" : "", plan->groups, plan->groups == 1 ? "" : "s",
-            plan->workers, plan->workers == 1 ? "" : "s", plan->sink ? ", with a sink" : "", keys,
-            sysconf(_SC_NPROCESSORS_ONLN));
+            plan->workers, plan->workers == 1 ? "" : "s", handlers,
+            plan->sink ? ", with a sink" : "", keys, sysconf(_SC_NPROCESSORS_ONLN));
     print_throughput(plan, figures, out, coloured);
     fputc('\n', out);
     print_usage(plan, figures, out, coloured);

@@ -17,6 +17,7 @@
 #define SLOWEST_PER_MS 10
 #define POLL_MS 2
 #define WATCH_MS 1 /* while acks are watched */
+#define ASK_MS 20  /* while only the ventilator knows how far handlers are */
 
 struct bench {
     const struct weir_bench_plan *plan;
@@ -46,7 +47,8 @@ static int start_workers(struct bench *self, struct weir_error *error)
     struct weir_bench_part *part;
     int status = 0;
 
-    for (uint32_t i = 0; i < plan->groups * plan->workers && status == 0; i++) {
+    const uint32_t own = plan->handlers == WEIR_BENCH_FUNCTION ? plan->groups * plan->workers : 0;
+    for (uint32_t i = 0; i < own && status == 0; i++) {
         self->workers[i] = (struct weir_bench_worker){
             .load = &self->load,
             .from = weir_bench_stage_dispatch(self->stage),
@@ -158,10 +160,17 @@ static int be_patient(const struct bench *self, struct stretch *stretch, struct 
                           handled);
 }
 
+/* Handlers that are programs note nothing: how many have ended is what the ventilator says. */
+static bool foreign(const struct bench *self)
+{
+    return self->plan->handlers != WEIR_BENCH_FUNCTION;
+}
+
 /* Let the crew go on for a moment. */
 static int linger(struct bench *self, struct stretch *stretch, struct weir_error *error)
 {
-    const int status = weir_bench_crew_turn(self->crew, stretch->watch ? WATCH_MS : POLL_MS, error);
+    const int wait_ms = stretch->watch ? WATCH_MS : foreign(self) ? ASK_MS : POLL_MS;
+    const int status = weir_bench_crew_turn(self->crew, wait_ms, error);
 
     return status == 0 ? be_patient(self, stretch, error) : status;
 }
@@ -189,7 +198,8 @@ static int until_acked(struct bench *self, struct stretch *stretch, struct weir_
     int status = 0;
 
     while (status == 0 && !over) {
-        if (stretch->watch || weir_bench_load_sums(&self->load).handled == wanted) {
+        if (stretch->watch || foreign(self) ||
+            weir_bench_load_sums(&self->load).handled == wanted) {
             const uint64_t done_before = stretch->after.done;
 
             status = ask(stretch, &answered, error);
@@ -226,11 +236,13 @@ static void note_times(const struct bench *self, struct stretch *stretch,
 /* What was seen outside and what the ventilator says: all of them, each once, none out of order. */
 static int account(struct bench *self, const struct stretch *stretch, struct weir_error *error)
 {
-    const struct weir_bench_sums sums = weir_bench_load_sums(&self->load);
+    struct weir_bench_sums sums = weir_bench_load_sums(&self->load);
     const uint64_t accepted = stretch->after.accepted - stretch->before.accepted;
     const uint64_t done = stretch->after.done - stretch->before.done;
     struct weir_bench_totals *totals = &self->figures->totals;
 
+    if (foreign(self))
+        sums.handled = done * self->plan->groups;
     totals->sent += stretch->count;
     totals->accepted += accepted;
     totals->acked += done;
@@ -311,7 +323,7 @@ static int measure_pipeline(struct bench *self, struct weir_bench_round *round,
     return 0;
 }
 
-/* What libzmq or the disk does alone; as slow as it may ever be. */
+/* What libzmq, the disk or the kernel does alone; as slow as it may ever be. */
 static int until_done(struct bench *self, uint32_t first, uint64_t messages,
                       struct weir_error *error)
 {
@@ -438,6 +450,28 @@ static int measure_sync(struct bench *self, struct weir_bench_round *round,
     return weir_bench_crew_forget(self->crew, first, self->plan->patience_ms, error);
 }
 
+static int measure_spawn(struct bench *self, struct weir_bench_round *round,
+                         struct weir_error *error)
+{
+    const struct weir_bench_plan *plan = self->plan;
+    const uint32_t first = self->crew->count;
+    const struct weir_bench_spawn what = {.count = plan->messages * plan->groups,
+                                          .at_once = plan->groups * plan->workers * plan->at_once};
+    struct weir_bench_part *part;
+    int status = weir_bench_crew_start(self->crew, "bare-spawn", SIGKILL, weir_bench_spawn,
+                                       (void *)(uintptr_t)&what, &part, error);
+
+    if (status == 0)
+        status = until_done(self, first, what.count * SLOWEST_PER_MS, error);
+    if (status != 0)
+        return status;
+    round->spawns_per_s = per_second(what.count, part->word->last_ns - part->word->first_ns);
+    round->spawn_ratio = round->spawns_per_s > 0
+                             ? round->pipeline_msgs_per_s * plan->groups / round->spawns_per_s
+                             : 0;
+    return weir_bench_crew_forget(self->crew, first, plan->patience_ms, error);
+}
+
 /* ---- All of it --------------------------------------------------------------------------------
  */
 
@@ -445,7 +479,9 @@ static int run_round(struct bench *self, struct weir_bench_round *round, struct 
 {
     int status = measure_pipeline(self, round, error);
 
-    if (status == 0)
+    if (status == 0 && self->plan->handlers == WEIR_BENCH_RUN)
+        status = measure_spawn(self, round, error);
+    if (status == 0 && self->plan->handlers == WEIR_BENCH_FUNCTION)
         status = measure_raw(self, round, error);
     if (status == 0 && self->plan->rate > 0)
         status = measure_paced(self, round, false, error);

@@ -24,6 +24,7 @@
 
 #define FILE_NAME "topology.yaml"
 #define PORTS 4
+#define COPROCESS_FILE "serve.py"
 #define END_MS 5000 /* for what is to end at once */
 
 /* ---- The directory ----------------------------------------------------------------------------
@@ -103,6 +104,45 @@ static int find_ports(uint16_t ports[PORTS], struct weir_error *error)
     return status;
 }
 
+/* As docs/handlers.md has it: its answer's result is what it was asked. */
+static const char coprocess[] = "import json, sys\n"
+                                "\n"
+                                "for line in sys.stdin:\n"
+                                "    message = json.loads(line)\n"
+                                "    answer = {\"id\": message[\"id\"], \"outcome\": \"done\", "
+                                "\"result\": message[\"payload\"]}\n"
+                                "    print(json.dumps(answer), flush=True)\n";
+
+static int write_coprocess(struct weir_error *error)
+{
+    FILE *file = fopen(COPROCESS_FILE, "we");
+    const bool written = file != NULL && fputs(coprocess, file) >= 0;
+
+    if ((file != NULL && fclose(file) != 0) || !written)
+        return weir_error_set(error, WEIR_EIO, "cannot write " COPROCESS_FILE ": %s",
+                              strerror(errno));
+    return 0;
+}
+
+/* Handlers that are programs are run by Weir's own workers. */
+static void write_workers(const struct weir_bench_plan *plan, FILE *out)
+{
+    for (uint32_t i = 0; i < plan->groups; i++) {
+        char name[WEIR_BENCH_GROUP_BYTES];
+
+        weir_bench_group_name(i, name);
+        fprintf(
+            out,
+            "  worker-%s: { role: worker, from: [%s], group: %s, count: %u, concurrency: %u%s, ",
+            name, plan->direct ? "ventilator" : "router", name, plan->workers, plan->at_once,
+            plan->sink ? ", to: sink" : "");
+        if (plan->prefetch > 0)
+            fprintf(out, "prefetch: %u, ", plan->prefetch);
+        fprintf(out, plan->handlers == WEIR_BENCH_RUN ? "run: [" WEIR_BENCH_PROGRAM "] }\n"
+                                                      : "serve: [python3, " COPROCESS_FILE "] }\n");
+    }
+}
+
 static void write_topology(const struct weir_bench_plan *plan, const uint16_t ports[PORTS],
                            FILE *out)
 {
@@ -133,6 +173,8 @@ static void write_topology(const struct weir_bench_plan *plan, const uint16_t po
                 "  sink: { role: sink, submit: \"tcp://127.0.0.1:%u\", write: { jsonl: "
                 "" WEIR_BENCH_RESULTS " } }\n",
                 ports[3]);
+    if (plan->handlers != WEIR_BENCH_FUNCTION)
+        write_workers(plan, out);
 }
 
 static int make_topology(struct weir_bench_stage *self, struct weir_error *error)
@@ -140,7 +182,8 @@ static int make_topology(struct weir_bench_stage *self, struct weir_error *error
     uint16_t ports[PORTS];
     FILE *file;
 
-    if (find_ports(ports, error) != 0)
+    if (find_ports(ports, error) != 0 ||
+        (self->plan->handlers == WEIR_BENCH_SERVE && write_coprocess(error) != 0))
         return error->code;
     file = fopen(FILE_NAME, "we");
     if (file != NULL)
