@@ -268,6 +268,7 @@ void weir_dispatch_prune(struct weir_dispatch *self, struct peer *peer)
 
 void weir_dispatch_part_drop(struct weir_dispatch *self, struct part *part)
 {
+    weir_dispatch_outcome(self, part, WEIR_RELEASE, part->count);
     account(part, part->count, false);
     part_free(self, part);
 }

@@ -77,11 +77,15 @@ static void probe_again(struct weir_dispatch *self, struct peer *peer, bool fail
 void weir_dispatch_outcome(struct weir_dispatch *self, const struct part *part,
                            enum weir_outcome outcome, uint32_t count)
 {
-    struct peer *peer = part->peer;
+    /* The breaker is with the newest session of the worker, what was sent may be with an older. */
+    struct peer *peer =
+        is_router(part->peer) ? NULL : weir_dispatch_worker(self, part->peer->worker);
+    if (!peer)
+        return;
     struct weir_breaker *breaker = &peer->breaker;
     bool probing = breaker->state == WEIR_BREAKER_PROBING;
     /* While a probe is out, what was sent before it decides nothing. */
-    if (is_router(peer) || probing != part->probe)
+    if (probing != part->probe)
         return;
     if (outcome == WEIR_RELEASE) {
         if (probing) {

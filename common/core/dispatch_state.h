@@ -275,6 +275,7 @@ void weir_dispatch_touch(struct weir_dispatch *self, const struct peer *peer,
  * That was lost for it, or is none of its own any more, and it said so on another way or not at
  * all. */
 void weir_dispatch_prune(struct weir_dispatch *self, struct peer *peer);
+/* Its peer holds it no longer: no outcome, and none to come. */
 void weir_dispatch_part_drop(struct weir_dispatch *self, struct part *part);
 /* Everything the peer holds, as an array to be freed. */
 struct weir_lease_ref *weir_dispatch_held(const struct peer *peer, uint32_t *count);

@@ -13,6 +13,7 @@ struct server {
     struct script script;
     struct weir_dispatch *dispatch;
     uint64_t released; /* messages */
+    uint64_t delivery; /* the newest */
 };
 
 /* The owner has nothing to do with it. */
@@ -275,6 +276,99 @@ static void test_with_a_group_goes_the_credit_for_it(void **state)
     assert_int_equal(offer.messages, 10);
 }
 
+static uint64_t deliver(struct server *server, uint64_t peer, uint32_t count)
+{
+    struct weir_slice_info slice = {.count = count, .sequence = 1, .time_ms = 1, .attempt = 1};
+    struct weir_control control =
+        control_deliver(GROUP, INCARNATION, ++server->delivery, &slice, 1);
+    struct weir_frames frames = {0};
+    script_slice(&frames, 1, count, 0, NULL);
+    weir_dispatch_deliver(server->dispatch, peer, &control, &frames, &server->script.now);
+    return server->delivery;
+}
+
+static void ack(struct server *server, uint64_t delivery, uint32_t count, uint32_t outcome)
+{
+    struct weir_ack item = ack_of(INCARNATION, delivery, 0, count, outcome);
+    struct weir_control control = control_ack(GROUP, &item, 1);
+    say(server, &control);
+}
+
+/* READY and CREDIT of the worker on a connection, with what it holds. */
+static void begin(struct server *server, uint64_t peer, struct weir_lease_ref *held, uint32_t count)
+{
+    struct weir_control ready = control_ready("worker", WORKER, "kate");
+    struct weir_control credit = control_credit(GROUP, 100, 1 << 20);
+    WEIR_SET(&ready, leases, LEASES, held);
+    ready.lease_count = count;
+    script_say(&server->script, PORT, peer, &ready, NULL, take, server->dispatch);
+    script_say(&server->script, PORT, peer, &credit, NULL, take, server->dispatch);
+}
+
+/* The worker fails so often that its breaker opens, and is sent a probe. Returns the delivery. */
+static uint64_t probe(struct server *server)
+{
+    struct weir_offer offer;
+    begin(server, PEER, NULL, 0);
+    ack(server, deliver(server, PEER, WEIR_BREAKER_OUTCOMES_MIN), WEIR_BREAKER_OUTCOMES_MIN,
+        WEIR_RETRY);
+    assert_false(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
+    script_wait(&server->script, WEIR_BREAKER_FIRST_MS);
+    assert_true(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
+    assert_int_equal(offer.messages, 1);
+    return deliver(server, PEER, 1);
+}
+
+/* Nothing is offered to `peer` until the interval is over; then one message is. */
+static void assert_probed_again(struct server *server, uint64_t peer)
+{
+    struct weir_offer offer;
+    assert_false(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
+    script_wait(&server->script, WEIR_BREAKER_FIRST_MS);
+    weir_dispatch_tick(server->dispatch, &server->script.now);
+    assert_true(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
+    assert_int_equal(offer.peer, peer);
+    assert_int_equal(offer.messages, 1);
+}
+
+/* 7: the connection of a worker whose breaker was open broke, and with it the ack of the probe was
+ * lost. The worker came back and did not name the probe. That was given back with the old session,
+ * but the breaker was with the new one: it waited for the probe's outcome, and the worker, the only
+ * one of its group, was sent nothing ever again. (Simulator, seed 242695.) */
+static void test_a_probe_that_a_reconnect_loses_is_lost(void **state)
+{
+    struct server *server = *state;
+    probe(server);
+    begin(server, PEER + 1, NULL, 0);
+    script_wait(&server->script, WEIR_LOSS_GRACE_MS);
+    weir_dispatch_tick(server->dispatch, &server->script.now);
+    assert_int_equal(server->released, 1);
+    assert_probed_again(server, PEER + 1);
+}
+
+/* 7: the same when the ack was not lost, but read after the worker's new READY. */
+static void test_a_probe_may_be_answered_on_the_old_connection(void **state)
+{
+    struct server *server = *state;
+    struct weir_offer offer;
+    uint64_t delivery = probe(server);
+    begin(server, PEER + 1, NULL, 0);
+    ack(server, delivery, 1, WEIR_DONE);
+    assert_true(weir_dispatch_offer(server->dispatch, GROUP, false, &server->script.now, &offer));
+    assert_int_equal(offer.peer, PEER + 1);
+    assert_int_equal(offer.messages, 100);
+}
+
+/* 7: the same when the worker names it after the reconnect, and not in the READY after that. */
+static void test_a_probe_that_is_named_no_more_is_lost(void **state)
+{
+    struct server *server = *state;
+    struct weir_lease_ref held = {INCARNATION, probe(server), 0, 1};
+    begin(server, PEER + 1, &held, 1);
+    begin(server, PEER + 1, NULL, 0);
+    assert_probed_again(server, PEER + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,6 +384,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_ready_that_is_read_late_takes_no_session, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_a_full_ready_leaves_out_is_held, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_probe_that_a_reconnect_loses_is_lost, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_probe_may_be_answered_on_the_old_connection, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_probe_that_is_named_no_more_is_lost, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
