@@ -198,6 +198,7 @@ static void overflow(struct weir_ventilator *v, struct weir_group *group,
     const uint32_t count = unskipped(record);
     uint64_t keep = over < count ? count - over : 0;
     const uint64_t end = weir_stream_batch_end(batch);
+    group->overflowed = end - 1;
     for (uint64_t at = record->first; at < end;) {
         bool skipped;
         uint64_t run = weir_stream_batch_run(batch, at, end, &skipped);

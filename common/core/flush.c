@@ -235,12 +235,14 @@ static void gather(struct weir_ventilator *v)
     v->flush.trim = needs;
 }
 
-static void applied(struct weir_ventilator *v, struct weir_store_result *result, uint64_t serial,
+static void applied(struct weir_ventilator *v, struct weir_store_result *result, uint64_t absorbed,
                     void *pointer)
 {
+    const uint64_t serial = v->flush.done + 1, before = v->flush.durable;
     weir_copyout_arrived(v, (uintptr_t)pointer);
     v->flush.under_way--;
     v->flush.done = serial;
+    v->flush.durable = absorbed;
     v->count.flushes++;
     weir_delayed_flushed(v, result);
     weir_groups_flushed(v);
@@ -249,7 +251,8 @@ static void applied(struct weir_ventilator *v, struct weir_store_result *result,
     if (v->state == WEIR_VENTILATOR_RECOVERING && serial == v->opening_flush)
         weir_ventilator_open(v);
     for (uint32_t i = 0; i < v->group_count; i++)
-        if (v->crowded || (v->groups[i]->claim_flush && v->groups[i]->claim_flush <= serial))
+        if (v->crowded || v->groups[i]->overflowed > before ||
+            (v->groups[i]->claim_flush && v->groups[i]->claim_flush <= serial))
             weir_ventilator_stir(v, v->groups[i]);
     v->crowded = false;
 }
@@ -266,7 +269,8 @@ void weir_flush_now(struct weir_ventilator *v)
     flush->ops = NULL;
     flush->count = flush->capacity = 0;
     flush->under_way++;
-    weir_ventilator_ask(v, &request, applied, flush->serial++, (void *)(uintptr_t)flush->copied);
+    flush->serial++;
+    weir_ventilator_ask(v, &request, applied, flush->absorbed, (void *)(uintptr_t)flush->copied);
     flush->copied = 0;
 }
 

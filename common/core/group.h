@@ -52,6 +52,7 @@ struct weir_group {
     bool rescan_paused;
     uint32_t fetching;      /* order: key: parked rows under way */
     uint64_t trimmed_chunk; /* the state has no chunk below it */
+    uint64_t overflowed;    /* the last message that a full backlog turned away */
     uint64_t dropped_to; /* what the last drop brought and, behind it, what is not for the group */
     int64_t rate_ns;     /* with a rate: when the last message it let through was due */
     int64_t idle_ns;     /* mono: since when it may be without a worker */

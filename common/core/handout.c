@@ -260,6 +260,18 @@ static uint64_t peek_batch(struct weir_ventilator *v, struct weir_group *group,
     return 0;
 }
 
+/* What a full backlog turned away comes back if a crash takes that from the state, and would then
+ * go out behind those of its key that came later. So until it is durable none of these goes. */
+static bool overflow_ahead(struct weir_ventilator *v, const struct weir_group *group)
+{
+    const uint64_t durable = v->flush.durable;
+    if (!weir_group_ordered(group) || group->overflowed <= durable || group->row.next <= durable)
+        return false;
+    if (v->flush.absorbed < group->overflowed)
+        weir_flush_need(v);
+    return true;
+}
+
 enum weir_peek weir_handout_peek(struct weir_ventilator *v, struct weir_group *group,
                                  struct weir_stream_batch **batch, uint32_t *run)
 {
@@ -270,6 +282,8 @@ enum weir_peek weir_handout_peek(struct weir_ventilator *v, struct weir_group *g
         }
         if (group->row.next - group->settled.low >= WEIR_SETTLED_SPAN_MAX)
             return WEIR_PEEK_END; /* until low rises */
+        if (overflow_ahead(v, group))
+            return WEIR_PEEK_END; /* until that is durable */
         if (v->flush.count >= WEIR_FLUSH_ROWS_MAX)
             return WEIR_PEEK_LATER;
         if (weir_settled_has(&group->settled, group->row.next)) { /* no need to read it */

@@ -195,7 +195,7 @@ static void recover_state(struct weir_ventilator *v)
         weir_intake_remember(v->intake, &recovered->producers[i]);
     for (uint32_t i = 0; i < recovered->idem_count && !WEIR_CANARY(KEYS_FORGOTTEN_AT_START); i++)
         weir_idempotency_add(&v->idempotency, &recovered->idems[i]);
-    v->flush.absorbed = v->accept.last = recovered->absorbed;
+    v->flush.absorbed = v->flush.durable = v->accept.last = recovered->absorbed;
 }
 
 /* ---- rows that wait for keys in groups that have no order any more ---- */

@@ -52,11 +52,12 @@ struct weir_flush {
     uint64_t serial; /* of the transaction being gathered, from 1 */
     uint64_t done;   /* the newest that is durable */
     uint32_t under_way;
-    bool dirty;       /* there is something to gather */
-    bool hurry;       /* somebody waits for it */
-    int64_t since_ns; /* when it became dirty */
-    uint64_t absorbed;
-    uint64_t copied; /* bytes of payloads in what is being gathered */
+    bool dirty;        /* there is something to gather */
+    bool hurry;        /* somebody waits for it */
+    int64_t since_ns;  /* when it became dirty */
+    uint64_t absorbed; /* what the newest that was handed over knows of, from the log … */
+    uint64_t durable;  /* … and the newest that is durable */
+    uint64_t copied;   /* bytes of payloads in what is being gathered */
     uint64_t trim; /* no record wholly below it is needed, once all that was handed over is done */
     struct weir_flush_producer *producers; /* of whom the state knows too little, or too much */
 };
