@@ -1,5 +1,5 @@
 /* A random life of a dispatch server beside a simple model of it: who holds which message, and how
- * much each session may be sent. */
+ * much each session may be sent. Breakers open and close by the way. */
 #include "script.h"
 
 #include <base/random.h>
@@ -34,6 +34,7 @@ struct world {
     struct weir_dispatch *dispatch;
     struct weir_random random;
     struct actor actors[WORKERS];
+    bool broken[WORKERS];     /* nothing that it finishes succeeds */
     struct message *messages; /* by number - 1 */
     uint32_t message_count;
     uint64_t delivery, peer;
@@ -151,11 +152,11 @@ static void disconnect_worker(struct world *world, uint32_t w)
         assert_false(world->messages[m].place == HELD && world->messages[m].worker == w);
 }
 
-static void grant(struct world *world, uint32_t w)
+static void grant(struct world *world, uint32_t w, uint32_t more_messages, uint32_t more_bytes)
 {
     struct actor *actor = &world->actors[w];
-    uint64_t messages = actor->sent_messages + below(world, 30);
-    uint64_t bytes = actor->sent_bytes + below(world, 300);
+    uint64_t messages = actor->sent_messages + more_messages;
+    uint64_t bytes = actor->sent_bytes + more_bytes;
     bool lowers = messages < actor->limit_messages || bytes < actor->limit_bytes;
     struct weir_control credit = control_credit("g", messages, bytes);
     actor->limit_messages = messages;
@@ -230,7 +231,8 @@ static void finish(struct world *world, uint32_t w)
         struct message *message = &world->messages[m];
         if (message->worker != w || message->place != HELD || message->in_flight)
             continue;
-        acks[count++] = ack_of(INCARNATION, message->delivery, message->index, 1, WEIR_DONE);
+        acks[count++] = ack_of(INCARNATION, message->delivery, message->index, 1,
+                               world->broken[w] ? WEIR_RETRY : WEIR_DONE);
         message->place = BACK;
         world->held--;
         world->acked++;
@@ -238,9 +240,40 @@ static void finish(struct world *world, uint32_t w)
     }
     if (count == 0)
         return;
-    acks[count - 1].outcome = WEIR_RELEASE;
+    if (count > 1)
+        acks[count - 1].outcome = WEIR_RELEASE;
     struct weir_control control = control_ack("g", acks, count);
     say(world, actor->peer, &control);
+}
+
+static void finish_all(struct world *world)
+{
+    while (world->held > 0)
+        finish(world, below(world, WORKERS));
+}
+
+/* All come back, in order again, and finish what they hold. Whatever their breakers waited for, one
+ * probe each later all their credit is offered. */
+static void assert_nobody_is_stuck(struct world *world)
+{
+    uint64_t messages, bytes;
+    memset(world->broken, 0, sizeof world->broken);
+    for (uint32_t w = 0; w < WORKERS; w++)
+        connect_worker(world, w);
+    script_wait(&world->script, WEIR_LOSS_GRACE_MS);
+    weir_dispatch_tick(world->dispatch, &world->script.now);
+    finish_all(world);
+    for (uint32_t round = 0; round <= WORKERS; round++) {
+        script_wait(&world->script, WEIR_BREAKER_LAST_MS);
+        for (uint32_t w = 0; w < WORKERS; w++)
+            grant(world, w, 1, 100);
+        weir_dispatch_tick(world->dispatch, &world->script.now);
+        weir_dispatch_room(world->dispatch, "g", &messages, &bytes);
+        assert_true(messages > 0);
+        work(world);
+        finish_all(world);
+    }
+    assert_int_equal(messages, WORKERS);
 }
 
 static void live(uint64_t seed)
@@ -264,12 +297,14 @@ static void live(uint64_t seed)
     for (uint32_t step = 0; step < STEPS && world.message_count < MESSAGES_MAX - 64; step++) {
         uint32_t w = below(&world, WORKERS), what = below(&world, 100);
         struct actor *actor = &world.actors[w];
+        if (below(&world, 500) == 0)
+            world.broken[w] = !world.broken[w];
         if (actor->peer == 0)
             connect_worker(&world, w);
         else if (what < 1)
             disconnect_worker(&world, w);
         else if (what < 25)
-            grant(&world, w);
+            grant(&world, w, below(&world, 30), below(&world, 300));
         else if (what < 55)
             work(&world);
         else
@@ -280,6 +315,7 @@ static void live(uint64_t seed)
         script_forget(&world.script);
         assert_int_equal(weir_dispatch_outstanding(world.dispatch), world.held);
     }
+    assert_nobody_is_stuck(&world);
     assert_true(world.acked > 1000 && world.lost > 0 && world.released > 0);
     weir_dispatch_destroy(&world.dispatch);
     script_fini(&world.script);
