@@ -1,7 +1,7 @@
 #include <base/alloc.h>
 #include <base/utf8.h>
 #include <hold/json_text.h>
-#include <sodium.h>
+#include <nettle/base64.h>
 #include <string.h>
 
 #define ROOM_BYTES 4096u /* beyond what is needed now */
@@ -89,10 +89,9 @@ bool weir_json_text_string(struct weir_json_text *self, const void *data, size_t
 
 static void base64(struct weir_json_text *self, const void *data, size_t bytes)
 {
-    const size_t size = sodium_base64_encoded_len(bytes, sodium_base64_VARIANT_ORIGINAL);
     WEIR_JSON_TEXT(self, "\"");
-    sodium_bin2base64(extend(self, size), size, data, bytes, sodium_base64_VARIANT_ORIGINAL);
-    self->data[self->bytes - 1] = '"'; /* in the place of its NUL */
+    base64_encode_raw(extend(self, BASE64_ENCODE_RAW_LENGTH(bytes)), bytes, data);
+    WEIR_JSON_TEXT(self, "\"");
 }
 
 /* ---- what is made of them ---- */

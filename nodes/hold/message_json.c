@@ -1,7 +1,7 @@
 #include <base/alloc.h>
 #include <contract/policy.h>
 #include <hold/message_json.h>
-#include <sodium.h>
+#include <nettle/base64.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +9,10 @@
 
 static json_t *base64_new(const void *data, size_t bytes)
 {
-    const size_t size = sodium_base64_encoded_len(bytes, sodium_base64_VARIANT_ORIGINAL);
+    const size_t size = BASE64_ENCODE_RAW_LENGTH(bytes);
     char *text = weir_alloc(size);
-    sodium_bin2base64(text, size, data, bytes, sodium_base64_VARIANT_ORIGINAL);
-    json_t *json = json_string(text);
+    base64_encode_raw(text, bytes, data);
+    json_t *json = json_stringn(text, size);
     free(text);
     return json;
 }

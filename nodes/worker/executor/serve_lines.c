@@ -2,7 +2,7 @@
 
 #include <base/alloc.h>
 #include <jansson.h>
-#include <sodium.h>
+#include <nettle/base64.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +17,12 @@ static void set_bytes(json_t *object, const char *name, const void *data, size_t
         json_object_set_new(object, name, text);
         return;
     }
-    size_t encoded_bytes = sodium_base64_ENCODED_LEN(size, sodium_base64_VARIANT_ORIGINAL);
+    size_t encoded_bytes = BASE64_ENCODE_RAW_LENGTH(size);
     char *encoded = weir_alloc(encoded_bytes);
     char other[32];
-    sodium_bin2base64(encoded, encoded_bytes, data, size, sodium_base64_VARIANT_ORIGINAL);
+    base64_encode_raw(encoded, size, data);
     snprintf(other, sizeof other, "%s_base64", name);
-    json_object_set_new(object, other, json_string(encoded));
+    json_object_set_new(object, other, json_stringn(encoded, encoded_bytes));
     free(encoded);
 }
 
@@ -92,9 +92,11 @@ static int read_outcome(const json_t *object, struct weir_serve_answer *answer,
 static int read_base64(const json_t *value, struct weir_bytes *bytes, struct weir_error *error)
 {
     size_t text_bytes = json_string_length(value), size;
-    uint8_t *data = weir_alloc(text_bytes / 4 * 3 + 3);
-    if (sodium_base642bin(data, text_bytes / 4 * 3 + 3, json_string_value(value), text_bytes, NULL,
-                          &size, NULL, sodium_base64_VARIANT_ORIGINAL) != 0) {
+    uint8_t *data = weir_alloc(BASE64_DECODE_LENGTH(text_bytes));
+    struct base64_decode_ctx decoder;
+    base64_decode_init(&decoder);
+    if (base64_decode_update(&decoder, &size, data, text_bytes, json_string_value(value)) == 0 ||
+        base64_decode_final(&decoder) == 0) {
         free(data);
         return malformed(error, "has a \"result_base64\" that is not base 64");
     }

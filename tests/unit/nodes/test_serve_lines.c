@@ -139,6 +139,8 @@ static void bad_answers_say_what_was_expected(void **state)
         {"{\"id\":\"x\",\"outcome\":\"fine\"}", "x", "expected done, retry, reject"},
         {"{\"id\":\"x\",\"outcome\":\"done\",\"result\":{}}", "x", "result that is no string"},
         {"{\"id\":\"x\",\"outcome\":\"done\",\"result_base64\":\"*\"}", "x", "base 64"},
+        {"{\"id\":\"x\",\"outcome\":\"done\",\"result_base64\":\"/wA\"}", "x", "base 64"},
+        {"{\"id\":\"x\",\"outcome\":\"done\",\"result_base64\":\"/wB=\"}", "x", "base 64"},
         {"{\"id\":\"x\",\"outcome\":\"retry\",\"error\":5}", "x", "error"},
         {"{\"id\":\"x\",\"outcome\":\"retry\",\"delay_ms\":-1}", "x", "delay_ms"},
         {"{\"id\":\"x\",\"outcome\":\"retry\",\"delay_ms\":\"1s\"}", "x", "delay_ms"},
