@@ -65,7 +65,7 @@ struct weir_row {
     int64_t due_ms;    /* wall clock: DEFERRED, DYING: when to go on; dead rows: when it died */
     uint32_t attempt;  /* attempts that count so far */
     uint32_t death;    /* deaths so far */
-    uint32_t releases; /* in a row, for the growing wait */
+    uint32_t releases; /* times that it came back untried, in a row */
     bool suspect;      /* to be delivered alone */
     enum weir_reason reason;
     uint64_t key_hash; /* the key that it holds up until it is done or dead; 0: none */

@@ -195,7 +195,7 @@ static void lose(struct weir_ventilator *v, struct weir_lease *lease, uint32_t f
                  uint32_t count, const char *worker, const char *what)
 {
     const bool counts = lease->alone && (lease->begun || WEIR_CANARY(LOSS_COUNTS_WITHOUT_GO));
-    struct weir_verdict verdict = {.outcome = counts ? WEIR_NOTE_LOST : WEIR_OUTCOME_SUSPECT,
+    struct weir_verdict verdict = {.outcome = counts ? WEIR_NOTE_LOST : WEIR_OUTCOME_LOST,
                                    .delay_ms = -1,
                                    .error = what,
                                    .error_bytes = (uint32_t)strlen(what),

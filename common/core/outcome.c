@@ -5,7 +5,7 @@
  *   RETRY         yes      deferred with backoff, or dead when the attempts are used up
  *   timed out     yes      the same
  *   worker lost   yes      the same, and goes alone; only of a suspect that had begun
- *   SUSPECT       no       deferred, due now, goes alone
+ *   lost, else    no       back as RELEASE the first time; deferred, due now, and goes alone, then
  *   REJECT        yes      dead
  *   UNAVAILABLE   no       deferred, longer each time
  *   RELEASE       no       back to where it was the first time; deferred, longer each time, then
@@ -238,6 +238,12 @@ static struct weir_row *row_of(const struct weir_lease *lease, struct weir_lease
     return row;
 }
 
+void weir_outcome_lost(struct weir_row *row)
+{
+    row->suspect = row->suspect || row->releases > 0;
+    row->releases++;
+}
+
 static void come_again(struct weir_ventilator *v, struct weir_lease *lease,
                        struct weir_lease_slice *slice, uint32_t index,
                        const struct weir_verdict *verdict)
@@ -263,9 +269,13 @@ static void come_again(struct weir_ventilator *v, struct weir_lease *lease,
         row->attempt += WEIR_CANARY(UNAVAILABLE_COUNTS);
         weir_deferred_put(v, group, row, v->now.wall_ms + release_wait_ms(v, row->releases));
         return;
-    case WEIR_OUTCOME_SUSPECT:
+    case WEIR_OUTCOME_LOST:
+        /* That a message of a key has come back once is known from its row alone. */
+        if (weir_lease_key(slice, index) == 0 && give_back(v, lease, slice, index))
+            return;
         row = row_of(lease, slice, index);
-        row->suspect = true;
+        row->releases += slice->again;
+        weir_outcome_lost(row);
         weir_deferred_put(v, group, row, v->now.wall_ms);
         return;
     default:

@@ -91,10 +91,10 @@ static bool same_lease(const struct weir_row *a, const struct weir_row *b)
 static void recover_ended(struct weir_ventilator *v, struct weir_group *group,
                           struct weir_leased *leased)
 {
-    leased->row.suspect = true;
+    weir_outcome_lost(&leased->row);
     for (uint32_t i = 1; i < leased->count; i++) {
         struct weir_row *row = weir_row_new(group, leased->row.sequence + i, leased->row.time_ms);
-        row->suspect = true;
+        weir_outcome_lost(row);
         weir_deferred_put(v, group, row, v->now.wall_ms);
     }
     weir_deferred_put(v, group, weir_row_move(&leased->row), v->now.wall_ms);

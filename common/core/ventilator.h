@@ -292,8 +292,8 @@ int64_t weir_holders_tick(struct weir_ventilator *v);
 
 /* ---- outcome.c ---- */
 
-/* How messages ended: an enum weir_outcome, a WEIR_NOTE_…, or WEIR_OUTCOME_SUSPECT. */
-#define WEIR_OUTCOME_SUSPECT 100u /* the worker was lost; does not count */
+/* How messages ended: an enum weir_outcome, a WEIR_NOTE_…, or WEIR_OUTCOME_LOST. */
+#define WEIR_OUTCOME_LOST 100u /* with its worker; does not count */
 struct weir_verdict {
     uint32_t outcome;
     int64_t delay_ms; /* < 0: none asked for */
@@ -312,6 +312,8 @@ void weir_outcome_die_unsent(struct weir_ventilator *v, struct weir_group *group
 /* A row's message dies; the row is taken over. */
 void weir_outcome_die(struct weir_ventilator *v, struct weir_group *group, struct weir_row *row,
                       enum weir_reason reason);
+/* It was with a worker that was lost: a suspect, if it had come back before. */
+void weir_outcome_lost(struct weir_row *row);
 struct weir_row *weir_row_new(const struct weir_group *group, uint64_t sequence, int64_t time_ms);
 /* One of the state's answer, taken out of it; what is left there is empty. */
 struct weir_row *weir_row_move(struct weir_row *from);

@@ -165,8 +165,8 @@ void stage_turn_log_over(struct stage *self, uint64_t peer, uint64_t worker);
 void stage_forget_batches(struct stage *self);
 /* It is gone, for good. */
 void stage_gone(struct stage *self, uint64_t peer);
-/* A worker comes, gets this many new messages of group "g", "a0" and so on, and is gone: they are
- * suspects. */
+/* Two workers come, one after the other, get this many new messages of group "g", "a0" and so on,
+ * and are gone: these are suspects. */
 void stage_suspects(struct stage *self, uint64_t peer, uint32_t count);
 
 /* STATS: a number of a group; of the node with group NULL. */

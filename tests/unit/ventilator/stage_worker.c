@@ -135,13 +135,17 @@ void stage_gone(struct stage *self, uint64_t peer)
 
 void stage_suspects(struct stage *self, uint64_t peer, uint32_t count)
 {
-    stage_worker(self, peer, peer);
-    stage_credit(self, peer, "g", count);
     stage_fill(self, "a", count);
-    for (uint32_t i = 0; i < count; i++) {
-        char payload[16];
-        snprintf(payload, sizeof payload, "a%u", i);
-        stage_expect(self, payload);
+    for (uint32_t losses = 0; losses < 2; losses++) {
+        const uint64_t worker = peer + 1000 * losses;
+        stage_worker(self, worker, worker);
+        stage_credit(self, worker, "g", count);
+        for (uint32_t i = 0; i < count; i++) {
+            char payload[16];
+            snprintf(payload, sizeof payload, "a%u", i);
+            const struct got *got = stage_expect(self, payload);
+            assert_false(got->alone);
+        }
+        stage_gone(self, worker);
     }
-    stage_gone(self, peer);
 }

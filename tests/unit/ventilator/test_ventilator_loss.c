@@ -11,7 +11,59 @@
 #define B 60
 #define C 70
 
-static void test_a_lost_worker_makes_suspects(void **state)
+/* Nothing is wrong with most of what a killed worker held: it goes on at full speed. */
+static void test_a_lost_worker_costs_its_messages_nothing(void **state)
+{
+    (void)state;
+    struct weir_group_policy policy = stage_policy("g");
+    struct stage *s = stage_new(&policy, 1, 0);
+    stage_worker(s, A, 500);
+    stage_credit(s, A, "g", 3);
+    stage_fill(s, "a", 3);
+    stage_expect(s, "a0");
+    s->got_seen = s->got_count;
+    stage_gone(s, A);
+    assert_int_equal(stage_stat(s, "g", "waiting"), 3);
+    assert_int_equal(stage_stat(s, "g", "deferred"), 0);
+    stage_worker(s, B, 600);
+    stage_credit(s, B, "g", 10);
+    static const char *const expected[] = {"a0", "a1", "a2"};
+    assert_int_equal(stage_stat(s, "g", "in-flight"), 3); /* all at once */
+    for (size_t i = 0; i < 3; i++) {
+        const struct got *got = stage_expect(s, expected[i]);
+        assert_false(got->alone);
+        assert_int_equal(got->attempt, 1);
+        stage_ack(s, got, WEIR_DONE, NULL);
+    }
+    assert_int_equal(stage_stat(s, "g", "done"), 3);
+    stage_destroy(&s);
+}
+
+/* The same where it had been out for so long that the state knew of it. */
+static void test_what_was_out_for_long_is_lost_twice(void **state)
+{
+    (void)state;
+    struct weir_group_policy policy = stage_policy("g");
+    struct stage *s = stage_new(&policy, 1, 0);
+    stage_worker(s, A, 500);
+    stage_credit(s, A, "g", 2);
+    stage_fill(s, "a", 2);
+    stage_alive(s, A, 500, 2000);
+    s->got_seen = s->got_count;
+    stage_gone(s, A);
+    stage_worker(s, B, 600);
+    stage_credit(s, B, "g", 2);
+    assert_false(stage_expect(s, "a0")->alone);
+    assert_false(stage_expect(s, "a1")->alone);
+    stage_gone(s, B);
+    stage_worker(s, C, 700);
+    stage_credit(s, C, "g", 2);
+    assert_true(stage_expect(s, "a0")->alone);
+    assert_null(stage_next(s));
+    stage_destroy(&s);
+}
+
+static void test_two_lost_workers_make_suspects(void **state)
 {
     (void)state;
     struct weir_group_policy policy = stage_policy("g");
@@ -42,7 +94,7 @@ static void test_what_kills_every_worker_dies(void **state)
     struct weir_group_policy policy = stage_policy("g");
     struct stage *s = stage_new(&policy, 1, 0);
     uint64_t peer = A;
-    stage_suspects(s, peer, 1); /* this loss counts for nothing else */
+    stage_suspects(s, peer, 1); /* these losses count for nothing else */
     for (uint32_t attempt = 1; attempt <= 3; attempt++) {
         peer++;
         stage_worker(s, peer, peer);
@@ -163,7 +215,9 @@ static void test_bye_gives_everything_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_lost_worker_makes_suspects),
+        cmocka_unit_test(test_a_lost_worker_costs_its_messages_nothing),
+        cmocka_unit_test(test_what_was_out_for_long_is_lost_twice),
+        cmocka_unit_test(test_two_lost_workers_make_suspects),
         cmocka_unit_test(test_what_kills_every_worker_dies),
         cmocka_unit_test(test_a_suspect_that_had_not_begun_does_not_count),
         cmocka_unit_test(test_a_deadline_passes),

@@ -15,6 +15,7 @@
 
 #define A 50
 #define B 60
+#define C 70
 
 static struct stage *ordered(uint64_t credit_a, uint64_t credit_b)
 {
@@ -103,8 +104,13 @@ static void test_a_lost_worker_keeps_the_order(void **state)
     stage_put(s, &(struct stage_batch){.prefix = "a", .count = 3, .keys = keys});
     s->got_seen = s->got_count;
     stage_gone(s, A);
-    stage_credit(s, B, "g", 100);
+    stage_worker(s, C, 700);
+    stage_credit(s, C, "g", 100);
     static const char *const expected[] = {"a0", "a1", "a2"};
+    for (size_t i = 0; i < 3; i++)
+        assert_false(stage_expect(s, expected[i])->alone);
+    stage_gone(s, C);
+    stage_credit(s, B, "g", 100);
     for (size_t i = 0; i < 3; i++) {
         const struct got *got = stage_expect(s, expected[i]);
         assert_true(got->alone);
