@@ -114,7 +114,7 @@
 #define WEIR_HELD_ACKS_BYTES_MAX (16u << 20) /* … and their size */
 
 /* Sockets, handlers. */
-#define WEIR_SERVE_WINDOW 16u                     /* messages in work at one coprocess */
+#define WEIR_SERVE_WINDOW 32u                     /* messages in work at one coprocess */
 #define WEIR_FRAME_BYTES_MAX WEIR_BATCH_BYTES_MAX /* larger ones cut the sender off */
 #define WEIR_RECEIVE_QUEUE_MESSAGES_MAX                                                            \
     128 /* unread, of one connection; then TCP holds it back                                       \

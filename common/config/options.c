@@ -352,7 +352,7 @@ const struct weir_section weir_section_node = {
              .text = "how many messages one process holds at most, running ones included; those "
                      "that are done, and wait until their results are taken, come on top. At least "
                      "`concurrency`. Default: twice what can be in work (`concurrency`, with "
-                     "`serve` 16 times that), at least 8"},
+                     "`serve` 32 times that), at least 8"},
             {.name = "prefetch-bytes",
              .type = WEIR_OPTION_SIZE,
              .roles = W,

@@ -46,6 +46,7 @@ struct weir_event {
     struct weir_frames *frames;       /* MESSAGE; whatever is left in it the host releases */
     struct weir_store_result *result; /* STORED; likewise */
     struct weir_handled *handled;     /* HANDLED; likewise */
+    bool more; /* HANDLED: another one follows at once, so what ends a turn may wait for it */
 };
 
 struct weir_host {

@@ -308,6 +308,8 @@ static void step(struct weir_role *role, struct weir_event *event)
     if (event->type == WEIR_EVENT_TIMER)
         self->wake_ns = 0; /* used up */
     handle(self, event);
+    if (event->more) /* acks of handlers that end together leave together */
+        return;
     weir_worker_drain_tick(self, now);
     const int64_t ask_ns = weir_worker_refused_tick(self, now);
     weir_worker_start_ready(self, now);

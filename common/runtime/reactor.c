@@ -394,13 +394,17 @@ static void take_stored(struct weir_reactor *self)
 
 static void take_handled(struct weir_reactor *self)
 {
-    for (uint32_t i = 0; i < WEIR_TURN_COMPLETIONS_MAX && !self->stopped; i++) {
-        struct weir_handled handled;
-        if (!self->executor->poll(self->executor, &handled))
-            return;
-        struct weir_event event = {.type = WEIR_EVENT_HANDLED, .handled = &handled};
-        deliver(self, &event);
+    struct weir_handled handled, next;
+    bool there = self->executor->poll(self->executor, &handled);
+    for (uint32_t i = 1; there; i++) {
+        const bool more =
+            i < WEIR_TURN_COMPLETIONS_MAX && self->executor->poll(self->executor, &next);
+        struct weir_event event = {.type = WEIR_EVENT_HANDLED, .handled = &handled, .more = more};
+        if (!self->stopped)
+            deliver(self, &event);
         weir_handled_fini(&handled);
+        handled = next;
+        there = more;
     }
 }
 

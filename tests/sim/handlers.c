@@ -49,12 +49,11 @@ static struct sim_job *job_find(struct sim_process *process, uint64_t id)
     return NULL;
 }
 
-static void job_tell(struct sim_process *process, struct weir_handled handled)
+/* `more`: another one follows at once. */
+static void job_tell(struct sim_process *process, struct weir_handled handled, bool more)
 {
-    struct weir_event event = {.type = WEIR_EVENT_HANDLED, .handled = &handled};
-    uint64_t epoch = process->epoch;
+    struct weir_event event = {.type = WEIR_EVENT_HANDLED, .handled = &handled, .more = more};
     sim_step(process, &event);
-    (void)epoch;
     for (uint32_t i = 0; handled.outcomes && i < handled.outcome_count; i++) {
         weir_bytes_drop(&handled.outcomes[i].error);
         weir_bytes_drop(&handled.outcomes[i].result);
@@ -79,7 +78,7 @@ static void job_end(struct sim_process *process, struct sim_job *job)
 {
     uint64_t id = job->job.id;
     job_free(process, job);
-    job_tell(process, (struct weir_handled){.type = WEIR_HANDLED_END, .job = id});
+    job_tell(process, (struct weir_handled){.type = WEIR_HANDLED_END, .job = id}, false);
 }
 
 static void message_end(struct sim *sim, struct sim_process *process, void *arg, uint64_t number);
@@ -193,7 +192,8 @@ static void message_start(struct sim *sim, struct sim_process *process, void *ar
             message->number, (unsigned long long)(job->job.sequence + job->at), job->job.attempt,
             (int)behaviour);
     job_tell(process,
-             (struct weir_handled){.type = WEIR_HANDLED_STARTED, .job = number, .first = job->at});
+             (struct weir_handled){.type = WEIR_HANDLED_STARTED, .job = number, .first = job->at},
+             false);
     if (process->stubborn && weir_random_below(&sim->random, 16) == 0) { /* long past its time */
         sim_at(sim, 3 * WEIR_NS_PER_S + sim_delay(sim, 12 * WEIR_NS_PER_S), process, message_end,
                NULL, number * 4 + (crashes ? 1 : 0));
@@ -284,16 +284,19 @@ static void message_end(struct sim *sim, struct sim_process *process, void *arg,
     if (outcome->outcome == WEIR_UNAVAILABLE && message->in[process->group].starts == job->starts &&
         !is_overdue(job, sim->now_ns)) /* else it may have counted before this answer */
         message->in[process->group].tried = job->tried; /* that was no attempt */
-    bool stop = job->job.ordered && outcome->outcome != WEIR_DONE;
+    const bool stop = job->job.ordered && outcome->outcome != WEIR_DONE;
     uint32_t width = (uint32_t)(job->job.index.size / job->job.count);
     job->offset += weir_index_length(&job->job.index, width, job->at);
     job->at++;
-    job_tell(process, (struct weir_handled){.type = WEIR_HANDLED_OUTCOMES,
-                                            .job = number / 4,
-                                            .outcomes = outcome,
-                                            .outcome_count = 1});
+    const bool over = stop || job->at == job->job.count;
+    job_tell(process,
+             (struct weir_handled){.type = WEIR_HANDLED_OUTCOMES,
+                                   .job = number / 4,
+                                   .outcomes = outcome,
+                                   .outcome_count = 1},
+             over);
     job = job_find(process, number / 4);
-    if (job && stop)
+    if (job && over)
         job_end(process, job);
     else if (job)
         sim_at(sim, 1, process, message_start, NULL, number / 4);

@@ -86,16 +86,16 @@ static void log_lines(struct weir_coprocess *self, const char *text, size_t size
 bool weir_coprocess_read(struct weir_coprocess *self)
 {
     char buffer[READ_BYTES];
-    ssize_t size = 1;
-    for (int i = 0; self->errors >= 0 && i < READS_MAX && size > 0; i++) {
+    ssize_t size = READ_BYTES; /* less is all there is */
+    for (int i = 0; self->errors >= 0 && i < READS_MAX && size == READ_BYTES; i++) {
         size = read_some(self->errors, buffer);
         if (size > 0)
             log_lines(self, buffer, (size_t)size);
         else if (size < 0)
             weir_fd_close(&self->errors);
     }
-    size = 1;
-    for (int i = 0; self->output >= 0 && i < READS_MAX && size > 0; i++) {
+    size = READ_BYTES;
+    for (int i = 0; self->output >= 0 && i < READS_MAX && size == READ_BYTES; i++) {
         if (self->in.size > WEIR_SERVE_LINE_BYTES_MAX)
             return self->in_searched < self->in.size; /* lines wait in it, or it is one too long */
         size = read_some(self->output, buffer);

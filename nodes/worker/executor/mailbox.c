@@ -97,9 +97,10 @@ void weir_mailbox_run(struct weir_mailbox *self, struct weir_job *job)
     pthread_mutex_lock(&self->lock);
     grow(&orders->jobs, orders->job_count, &self->job_capacity, sizeof *orders->jobs);
     orders->jobs[orders->job_count++] = *job;
+    if (orders->job_count == 1) /* who takes them takes all */
+        ring(self->orders_fd);
     pthread_mutex_unlock(&self->lock);
     *job = (struct weir_job){0};
-    ring(self->orders_fd);
 }
 
 void weir_mailbox_kill(struct weir_mailbox *self, uint64_t job)

@@ -70,6 +70,7 @@ struct weir_slots {
     int64_t close_ns; /* when those that have not ended are killed */
     uint64_t garbage; /* answers that were none */
     int64_t now_ns;
+    bool answered; /* in this turn */
 };
 
 /* ---- Tasks ---------------------------------------------------------------------------------- */
@@ -149,7 +150,8 @@ static bool give(struct weir_slots *self, struct slot *slot, struct task *task)
     DL_APPEND(slot->tasks, task);
     if (++slot->task_count == 1)
         time_oldest(self, slot);
-    weir_coprocess_write(&slot->coprocess);
+    if (slot->coprocess.out.size >= OUT_BYTES_MAX) /* else at the turn's end, several at once */
+        weir_coprocess_write(&slot->coprocess);
     return true;
 }
 
@@ -346,6 +348,7 @@ static void take_answer(struct weir_slots *self, struct slot *slot, const char *
         weir_bytes_drop(&answer.result);
     slot_remove(self, slot, task);
     task_end(self, task, &outcome);
+    self->answered = true;
 }
 
 static void take_answers(struct weir_slots *self, struct slot *slot)
@@ -495,16 +498,26 @@ void weir_slots_destroy(struct weir_slots **self)
 void weir_slots_turn(struct weir_slots *self, int64_t now_ns, const struct pollfd *polls)
 {
     self->now_ns = now_ns;
+    self->answered = false;
     for (uint32_t i = 0; polls != NULL && i < self->slot_count; i++)
         attend(self, &self->slots[i], &polls[WEIR_COPROCESS_POLLS * i]);
     start_due(self);
     give_out(self);
     for (uint32_t i = 0; i < self->slot_count; i++) {
+        weir_coprocess_write(&self->slots[i].coprocess);
         check_pipes(self, &self->slots[i]);
         check_time(self, &self->slots[i]);
         if (self->closing && now_ns >= self->close_ns)
             condemn(&self->slots[i], "did not end with its input", true);
     }
+}
+
+bool weir_slots_flow(const struct weir_slots *self)
+{
+    bool flow = self->answered && !self->closing;
+    for (uint32_t i = 0; i < self->slot_count; i++)
+        flow = flow && self->slots[i].task_count > 0;
+    return flow;
 }
 
 uint32_t weir_slots_poll_count(const struct weir_slots *self)

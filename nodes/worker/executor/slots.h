@@ -27,6 +27,9 @@ bool weir_slots_ended(const struct weir_slots *self);
 uint32_t weir_slots_poll_count(const struct weir_slots *self);
 void weir_slots_polls(const struct weir_slots *self, struct pollfd *polls);
 int64_t weir_slots_next_ns(const struct weir_slots *self);
+/* Answers came in the last turn, and every coprocess has more in work: the next turn may wait for a
+ * moment, so that it finds several. */
+bool weir_slots_flow(const struct weir_slots *self);
 /* Act on what was polled (NULL: nothing), on the time and on what came in. */
 void weir_slots_turn(struct weir_slots *self, int64_t now_ns, const struct pollfd *polls);
 

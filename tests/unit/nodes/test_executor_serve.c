@@ -123,8 +123,9 @@ static void several_are_in_work_and_answered_in_any_order(void **state)
 {
     struct weir_executor *executor = *state;
     /* Answered only when the window is full, last one first. */
+    assert_int_equal(WEIR_SERVE_WINDOW, 32);
     for (uint64_t id = 1; id <= WEIR_SERVE_WINDOW; id++)
-        ask(executor, id, "hold 16");
+        ask(executor, id, "hold 32");
     for (uint64_t id = WEIR_SERVE_WINDOW; id > 0; id--) {
         struct weir_job job = job_of_text(id, "");
         expect_end(executor, id, WEIR_DONE, job_message_id(&job), NULL);

@@ -326,6 +326,28 @@ static void a_slice_is_split_over_the_executors(void **state)
     worker_expect_ack(self, 1, 300, 300, WEIR_DONE);
 }
 
+/* Nothing leaves and nothing starts before the last of those that ended together. */
+static void jobs_of_a_turn_share_an_ack(void **state)
+{
+    struct worker *self = *state;
+    self->config.prefetch = 100;
+    self->config.concurrency = 4;
+    self->config.job_messages_max = 1;
+    worker_up(self);
+    deliver(self, 1, 20, 10);
+    assert_int_equal(self->script->job_count, 4);
+    self->more = true;
+    for (uint32_t i = 0; i < 3; i++)
+        worker_job_is(self, i, WEIR_DONE);
+    worker_outcome(self, 3, 0, 1, WEIR_DONE, NULL, NULL);
+    assert_null(script_find(self->script, WEIR_VERB_ACK));
+    assert_int_equal(self->script->job_count, 4);
+    self->more = false;
+    worker_job_end(self, 3);
+    worker_expect_ack(self, 1, 20, 4, WEIR_DONE);
+    assert_int_equal(self->script->job_count, 8);
+}
+
 static void outcomes_of_a_turn_share_an_ack(void **state)
 {
     struct worker *self = *state;
@@ -803,6 +825,7 @@ int main(void)
         TEST(jobs_are_told_all_they_need),
         TEST(a_slice_is_split_over_the_executors),
         TEST(outcomes_of_a_turn_share_an_ack),
+        TEST(jobs_of_a_turn_share_an_ack),
         TEST(long_errors_are_cut_and_spread_over_frames),
         TEST(a_batch_that_cannot_be_read_is_rejected),
         TEST(what_is_held_already_is_not_taken_twice),

@@ -186,6 +186,7 @@ void worker_handled(struct worker *self, struct weir_handled *what)
 {
     struct weir_event event = script_event(self->script, WEIR_EVENT_HANDLED, 0, 0);
     event.handled = what;
+    event.more = self->more;
     weir_role_step(self->role, &event);
     for (uint32_t i = 0; i < what->outcome_count; i++) {
         weir_bytes_drop(&what->outcomes[i].error);

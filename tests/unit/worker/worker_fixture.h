@@ -14,6 +14,7 @@ struct worker {
     struct weir_role *role;
     struct weir_worker_config config; /* change before worker_start */
     uint64_t number;                  /* as READY said it */
+    bool more;                        /* what is handled is followed by more in the same turn */
 };
 
 struct worker *worker_new(void);
