@@ -37,6 +37,8 @@ static const char help[] =
     "                         (5000 messages, 8 at once)\n"
     "      --serve            handlers are coprocesses in Python (100000 messages, 2 at once)\n"
     "      --at-once N        such processes in each worker (its `concurrency`)\n"
+    "      --burst N          so many at once, while handlers do 500 a second\n"
+    "      --waiting N        as many as --messages come and go while so many wait\n"
     "      --direct           without a router\n"
     "      --fsync WHEN       always, interval or never (default: always)\n"
     "      --prefetch N       what a worker holds at most (default: as libweir has it)\n"
@@ -79,6 +81,8 @@ enum {
     RUN,
     SERVE,
     AT_ONCE,
+    BURST,
+    WAITING,
     DIRECT,
     FSYNC,
     PREFETCH,
@@ -107,6 +111,8 @@ static const struct option known[] = {{"size", required_argument, NULL, SIZE},
                                       {"run", no_argument, NULL, RUN},
                                       {"serve", no_argument, NULL, SERVE},
                                       {"at-once", required_argument, NULL, AT_ONCE},
+                                      {"burst", required_argument, NULL, BURST},
+                                      {"waiting", required_argument, NULL, WAITING},
                                       {"direct", no_argument, NULL, DIRECT},
                                       {"fsync", required_argument, NULL, FSYNC},
                                       {"prefetch", required_argument, NULL, PREFETCH},
@@ -148,11 +154,15 @@ static int take_number(const struct weir_command *self, int option, struct weir_
         {PREFETCH, &plan->prefetch, 1, 65536},
         {RATE, &plan->rate, 0, 1000000},
     };
-    uint64_t number;
+    uint64_t number, *large = option == MESSAGES  ? &plan->messages
+                              : option == BURST   ? &plan->burst
+                              : option == WAITING ? &plan->waiting
+                                                  : NULL;
 
-    if (option == MESSAGES) {
-        if (!weir_command_number(optarg, 1, 1000000000, &plan->messages))
-            return weir_command_misused(self, "--messages: expected a number from 1 to 1000000000");
+    if (large != NULL) {
+        if (!weir_command_number(optarg, 1, 1000000000, large))
+            return weir_command_misused(self, "--%s: expected a number from 1 to 1000000000",
+                                        name_of(option));
         return 0;
     }
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -256,6 +266,9 @@ static int settle_handlers(const struct weir_command *self, struct weir_bench_pl
     }
     if (plan->rate != RATE_UNSAID && plan->rate > 0)
         return weir_command_misused(self, "--rate is not for --%s",
+                                    weir_bench_handlers_name(plan->handlers));
+    if (plan->burst > 0 || plan->waiting > 0)
+        return weir_command_misused(self, "--burst and --waiting are not for --%s",
                                     weir_bench_handlers_name(plan->handlers));
     plan->rate = 0;
     if (plan->at_once == 0)

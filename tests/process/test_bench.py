@@ -15,6 +15,8 @@ KEYS = {"size", "messages", "rounds", "producers", "groups", "workers", "keys", 
         "handlers", "at_once", "pipeline_msgs_per_s", "deliveries_per_s", "cpu_us_per_message", "log_syncs", "state_writes",
         "rss_max_bytes", "spread", "counts"}
 BARE_KEYS = {"function": ["raw_msgs_per_s", "ratio"], "run": ["spawns_per_s", "spawn_ratio"], "serve": []}
+BACKLOG_KEYS = ["burst", "waiting", "burst_ms", "burst_drained_per_s", "burst_rss_before_bytes", "burst_rss_max_bytes",
+                "fill_msgs_per_s", "waiting_msgs_per_s", "waiting_ratio"]
 PACED_KEYS = {"latency_us", "latency_ratio", "cpu_percent_at_rate"}
 
 
@@ -54,7 +56,7 @@ class Bench(harness.unittest.TestCase):
         self.assertEqual(os.listdir(self.dir), [])
         return output
 
-    def figures(self, messages, rounds, rate, duration_ms, *options, handlers="function"):
+    def figures(self, messages, rounds, rate, duration_ms, *options, handlers="function", extra=0):
         """What it tells; what holds whatever the options is held here."""
         output = self.run_bench("--json", "--messages", str(messages), "--rounds", str(rounds), "--rate", str(rate),
                                 "--duration", f"{duration_ms}ms", *options)
@@ -62,12 +64,12 @@ class Bench(harness.unittest.TestCase):
         told = json.loads(output)
         bare = BARE_KEYS[handlers]
         self.assertEqual(told["handlers"], handlers)
-        self.assertEqual(set(told), KEYS | set(bare) | (PACED_KEYS if rate else set()))
+        self.assertEqual(set(told), KEYS | set(bare) | (PACED_KEYS if rate else set()) | set(BACKLOG_KEYS if extra else []))
         self.assertEqual((told["messages"], told["rounds"], told["rate"]), (messages, rounds, rate))
 
         counts = told["counts"]
         warm, paced = min(messages, 10000), rate * duration_ms // 1000
-        sent = warm + rounds * (messages + 2 * paced)
+        sent = warm + rounds * (messages + 2 * paced + extra)
         self.assertEqual((counts["sent"], counts["accepted"], counts["acked"]), (sent, sent, sent))
         self.assertEqual(counts["handled"], sent * told["groups"])
         self.assertEqual(counts["disordered"], 0)
@@ -124,6 +126,15 @@ class Bench(harness.unittest.TestCase):
         told = self.figures(2000, 1, 0, 100, "--direct", "--fsync", "never", "--size", "16")
         self.assertEqual((told["direct"], told["fsync"]), (True, "never"))
 
+    def test_backlogs(self):
+        told = self.figures(1000, 2, 0, 200, "--burst", "700", "--waiting", "3000", "--groups", "2", "--workers", "2", extra=700 + 4000)
+        self.assertEqual((told["burst"], told["waiting"]), (700, 3000))
+        for name in BACKLOG_KEYS[2:]:
+            least, most = told["spread"][name]
+            self.assertTrue(0 < least <= told[name] <= most, (name, least, told[name], most))
+        self.assertLess(told["burst_drained_per_s"], 2 * 700 / 0.2)
+        self.assertGreaterEqual(told["burst_rss_max_bytes"], told["burst_rss_before_bytes"])
+
     def test_run(self):
         told = self.figures(60, 2, 0, 100, "--run", "--at-once", "3", "--groups", "2", handlers="run")
         self.assertEqual((told["at_once"], told["groups"]), (3, 2))
@@ -158,6 +169,8 @@ class Bench(harness.unittest.TestCase):
         self.misused(64, "--size: expected 16 to 4194304 bytes", "--size", "15")
         self.misused(64, "--groups: expected a number from 1 to 128, not '0'", "--groups", "0")
         self.misused(64, "--rate is not for --run", "--run", "--rate", "10")
+        self.misused(64, "--burst: expected a number from 1 to", "--burst", "0")
+        self.misused(64, "--burst and --waiting are not for --serve", "--serve", "--waiting", "10")
         self.misused(64, "--at-once is for --run and --serve", "--at-once", "3")
         self.misused(64, "unexpected argument 'fast'", "fast")
         self.misused(64, "take less of --messages", "--rate", "1000000", "--duration", "1h")

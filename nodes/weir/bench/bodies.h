@@ -6,12 +6,13 @@
 #include "crew.h"
 #include "load.h"
 
-/* A producer of libweir: the messages index, index + producers, … of the stretch, as fast as it
- * goes or when they are due. READY when connected, DONE when all are confirmed. */
+/* A producer of libweir: the messages index, index + producers, … of the stretch, before number
+ * `end`, as fast as it goes or when they are due. READY when connected, DONE when all are
+ * confirmed. */
 struct weir_bench_producer {
     const struct weir_bench_load *load;
     const char *submit; /* endpoint */
-    uint32_t index;
+    uint64_t index, end;
 };
 weir_bench_body weir_bench_produce;
 

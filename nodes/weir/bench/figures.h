@@ -29,8 +29,12 @@ struct weir_bench_round {
     double pipeline_msgs_per_s, raw_msgs_per_s;
     double ratio; /* of these */
     double cpu_us_per_message[WEIR_BENCH_KINDS];
-    double spawns_per_s, spawn_ratio; /* where handlers are processes */
-    double raw_cpu_us_per_message;    /* sender and receiver */
+    double spawns_per_s, spawn_ratio;     /* where handlers are processes */
+    double burst_ms, burst_drained_per_s; /* until all were accepted; meanwhile and after */
+    double burst_rss_before_bytes, burst_rss_max_bytes; /* of the ventilator */
+    double fill_msgs_per_s, waiting_msgs_per_s;
+    double waiting_ratio;          /* waiting_msgs_per_s by pipeline_msgs_per_s */
+    double raw_cpu_us_per_message; /* sender and receiver */
     double log_syncs, state_writes;
     double cpu_percent_at_rate[WEIR_BENCH_KINDS]; /* of one core */
     double latency_us[WEIR_BENCH_LATENCIES][WEIR_BENCH_QUANTILES];

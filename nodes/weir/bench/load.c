@@ -15,7 +15,11 @@ static uint64_t words_of(const struct weir_bench_plan *plan)
 {
     const uint64_t paced = weir_bench_paced_messages(plan);
 
-    return ((plan->messages > paced ? plan->messages : paced) + 63) / 64;
+    uint64_t most = plan->messages + plan->waiting;
+
+    most = paced > most ? paced : most;
+    most = plan->burst > most ? plan->burst : most;
+    return (most + 63) / 64;
 }
 
 static uint64_t rounded(uint64_t bytes)
@@ -86,7 +90,10 @@ void weir_bench_load_begin(struct weir_bench_load *self, uint64_t count, uint32_
     char *const after = (char *)self->memory + rounded(sizeof *self->stretch);
 
     memset(after, 0, self->memory_bytes - rounded(sizeof *self->stretch));
-    *self->stretch = (struct weir_bench_stretch){.base = base, .count = count, .rate = rate};
+    self->stretch->base = base;
+    self->stretch->count = count;
+    self->stretch->rate = rate;
+    atomic_store(&self->stretch->handler_ns, 0);
 }
 
 struct weir_bench_sums weir_bench_load_sums(const struct weir_bench_load *self)

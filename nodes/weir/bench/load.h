@@ -20,8 +20,9 @@
 
 struct weir_bench_stretch {
     uint64_t base, count;
-    uint32_t rate;    /* 0: as fast as it goes */
-    int64_t start_ns; /* mono; with a rate: when the first one is due */
+    uint32_t rate;                  /* 0: as fast as it goes */
+    int64_t start_ns;               /* mono; with a rate: when the first one is due */
+    atomic_int_fast64_t handler_ns; /* so long does each handler take; 0: no time */
 };
 
 /* What one worker has seen in this stretch. Written by that worker alone. */

@@ -2,6 +2,7 @@
 
 #include "../output.h"
 #include "../survey.h"
+#include "bodies.h"
 
 #include <base/clock.h>
 #include <stdio.h>
@@ -72,6 +73,17 @@ void weir_bench_meter_sample(struct weir_bench_meter *self)
         if (bytes > self->rss_max_bytes[kind])
             self->rss_max_bytes[kind] = bytes;
     }
+}
+
+uint64_t weir_bench_meter_rss(const struct weir_bench_meter *self, enum weir_bench_kind kind)
+{
+    uint64_t sum = 0, bytes = 0;
+
+    for (uint32_t i = 0; i < self->count; i++) {
+        if (self->at[i].kind == kind && anonymous_bytes(self->at[i].pid, &bytes))
+            sum += bytes;
+    }
+    return sum;
 }
 
 struct weir_bench_cpu weir_bench_meter_cpu(const struct weir_bench_meter *self)
@@ -230,4 +242,28 @@ int weir_bench_ask(struct weir_bench_asker *self, struct weir_bench_counts *coun
             counts->done = done;
     }
     return 0;
+}
+
+int weir_bench_groups(const struct weir_bench_stage *stage, bool pause, struct weir_error *error)
+{
+    struct weir_admin *admin = weir_admin_new();
+    struct weir_error why = {0};
+
+    for (uint32_t i = 0; i < stage->plan->groups && why.code == 0; i++) {
+        struct weir_admin_call call =
+            weir_admin_call_to(stage->topology, stage->ventilator, 1, WEIR_VERB_GROUP);
+        char name[WEIR_BENCH_GROUP_BYTES];
+
+        weir_bench_group_name(i, name);
+        WEIR_SET(&call.request, group, GROUP, weir_text_of(name));
+        WEIR_SET(&call.request, action, ACTION, weir_text_of(pause ? "pause" : "resume"));
+        weir_admin_ask(admin, &call, 1, stage->plan->patience_ms);
+        if (call.answer == NULL)
+            why = call.error;
+        weir_admin_call_fini(&call);
+    }
+    weir_admin_destroy(&admin);
+    if (why.code == 0)
+        return 0;
+    return weir_error_set(error, WEIR_EIO, "the ventilator: %s", why.text);
 }

@@ -40,6 +40,8 @@ int weir_bench_meter_add_stage(struct weir_bench_meter *self, const struct weir_
 void weir_bench_meter_cut(struct weir_bench_meter *self, uint32_t first);
 /* Look at everybody's memory, and for those that are gone. */
 void weir_bench_meter_sample(struct weir_bench_meter *self);
+/* Anonymous memory of the processes of a kind, now. */
+uint64_t weir_bench_meter_rss(const struct weir_bench_meter *self, enum weir_bench_kind kind);
 /* CPU time used so far, by kind, in ns; of the processes that still run. */
 struct weir_bench_cpu {
     int64_t ns[WEIR_BENCH_KINDS];
@@ -65,6 +67,8 @@ struct weir_bench_asker {
 };
 void weir_bench_asker_init(struct weir_bench_asker *self, const struct weir_bench_stage *stage);
 void weir_bench_asker_fini(struct weir_bench_asker *self);
+/* Pause or resume all groups. WEIR_EIO: the ventilator did not. */
+int weir_bench_groups(const struct weir_bench_stage *stage, bool pause, struct weir_error *error);
 /* The error is what weir_admin_ask said: WEIR_ETIMEDOUT and WEIR_EUNREACHABLE may pass. */
 int weir_bench_ask(struct weir_bench_asker *self, struct weir_bench_counts *counts,
                    struct weir_error *error);

@@ -24,6 +24,8 @@ struct weir_bench_plan {
     uint32_t keys;       /* 0: messages have none */
     uint32_t prefetch;   /* of a worker; 0: libweir's default */
     uint32_t rate;       /* messages a second where latency is measured; 0: it is not */
+    uint64_t burst;      /* messages at once, while handlers take their time; 0: none */
+    uint64_t waiting;    /* messages that wait while others come and go; 0: none */
     int64_t duration_ms; /* of that, in each round */
     int64_t patience_ms; /* how long nothing may go on before it is given up */
     const char *above;   /* the directory in which the temporary one is made */

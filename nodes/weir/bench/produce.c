@@ -56,10 +56,9 @@ static int send_one(struct sending *self, uint64_t at, weir_confirm_fn *confirm,
 
 static int send_fast(struct sending *self, struct weir_error *error)
 {
-    const struct weir_bench_stretch *stretch = self->what->load->stretch;
     int status = 0;
 
-    for (uint64_t at = self->what->index; at < stretch->count && status == 0;
+    for (uint64_t at = self->what->index; at < self->what->end && status == 0;
          at += self->what->load->plan->producers)
         status = send_one(self, at, NULL, NULL, error);
     return status;
@@ -74,7 +73,7 @@ static int send_paced(struct sending *self, struct weir_error *error)
     int status = 0;
 
     prctl(PR_SET_TIMERSLACK, 1);
-    for (uint64_t at = self->what->index; at < load->stretch->count && status == 0;
+    for (uint64_t at = self->what->index; at < self->what->end && status == 0;
          at += load->plan->producers) {
         const int64_t due_ns = weir_bench_due_ns(load->stretch, at);
 

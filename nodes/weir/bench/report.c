@@ -143,6 +143,35 @@ static void add_bare(json_t *object, const struct weir_bench_plan *plan,
     }
 }
 
+static void add_backlogs(json_t *object, const struct weir_bench_plan *plan,
+                         const struct weir_bench_figures *figures, json_t *spread)
+{
+    static const struct {
+        bool waiting;
+        const char *key;
+        size_t member;
+    } all[] = {
+        {false, "burst_ms", MEMBER(burst_ms)},
+        {false, "burst_drained_per_s", MEMBER(burst_drained_per_s)},
+        {false, "burst_rss_before_bytes", MEMBER(burst_rss_before_bytes)},
+        {false, "burst_rss_max_bytes", MEMBER(burst_rss_max_bytes)},
+        {true, "fill_msgs_per_s", MEMBER(fill_msgs_per_s)},
+        {true, "waiting_msgs_per_s", MEMBER(waiting_msgs_per_s)},
+        {true, "waiting_ratio", MEMBER(waiting_ratio)},
+    };
+
+    if (plan->burst > 0)
+        json_object_set_new(object, "burst", json_integer((json_int_t)plan->burst));
+    if (plan->waiting > 0)
+        json_object_set_new(object, "waiting", json_integer((json_int_t)plan->waiting));
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if ((all[i].waiting ? plan->waiting : plan->burst) == 0)
+            continue;
+        set_median(object, all[i].key, figures, all[i].member);
+        set_spread(spread, all[i].key, figures, all[i].member);
+    }
+}
+
 json_t *weir_bench_to_json(const struct weir_bench_plan *plan,
                            const struct weir_bench_figures *figures)
 {
@@ -156,6 +185,7 @@ json_t *weir_bench_to_json(const struct weir_bench_plan *plan,
         object, "deliveries_per_s",
         number(plan->groups * weir_bench_spread(figures, MEMBER(pipeline_msgs_per_s)).median));
     add_bare(object, plan, figures, spread);
+    add_backlogs(object, plan, figures, spread);
     if (plan->handlers == WEIR_BENCH_FUNCTION)
         set_median(cpu, "raw", figures, MEMBER(raw_cpu_us_per_message));
     json_object_set_new(object, "cpu_us_per_message", cpu);
@@ -220,6 +250,32 @@ static void print_throughput(const struct weir_bench_plan *plan,
     }
     add_rates(table, "commits of the log", WEIR_PLAIN, figures, MEMBER(log_syncs), 1, 0);
     add_rates(table, "transactions of the state", WEIR_PLAIN, figures, MEMBER(state_writes), 1, 0);
+    weir_table_print(&table, out, coloured);
+}
+
+static void print_backlogs(const struct weir_bench_plan *plan,
+                           const struct weir_bench_figures *figures, FILE *out, bool coloured)
+{
+    struct weir_table *table = weir_table_new("|>median|least – most");
+    char what[96];
+
+    if (plan->burst > 0) {
+        snprintf(what, sizeof what, "a burst of %" PRIu64 " confirmed, ms", plan->burst);
+        add_rates(table, what, WEIR_BOLD, figures, MEMBER(burst_ms), 1, 1);
+        add_rates(table, "meanwhile and then done, messages/s", WEIR_PLAIN, figures,
+                  MEMBER(burst_drained_per_s), 1, 0);
+        add_rates(table, "ventilator's memory before, KiB", WEIR_PLAIN, figures,
+                  MEMBER(burst_rss_before_bytes), 1.0 / 1024, 0);
+        add_rates(table, "and at most, KiB", WEIR_PLAIN, figures, MEMBER(burst_rss_max_bytes),
+                  1.0 / 1024, 0);
+    }
+    if (plan->waiting > 0) {
+        snprintf(what, sizeof what, "with %" PRIu64 " waiting, messages/s", plan->waiting);
+        add_rates(table, what, WEIR_BOLD, figures, MEMBER(waiting_msgs_per_s), 1, 0);
+        add_rates(table, "by that with none", WEIR_BOLD, figures, MEMBER(waiting_ratio), 1, 2);
+        add_rates(table, "only accepted, messages/s", WEIR_PLAIN, figures, MEMBER(fill_msgs_per_s),
+                  1, 0);
+    }
     weir_table_print(&table, out, coloured);
 }
 
@@ -314,6 +370,10 @@ void weir_bench_print(const struct weir_bench_plan *plan, const struct weir_benc
             plan->sink ? ", with a sink" : "", keys, sysconf(_SC_NPROCESSORS_ONLN));
     print_throughput(plan, figures, out, coloured);
     fputc('\n', out);
+    if (plan->burst > 0 || plan->waiting > 0) {
+        print_backlogs(plan, figures, out, coloured);
+        fputc('\n', out);
+    }
     print_usage(plan, figures, out, coloured);
     if (plan->rate > 0) {
         fprintf(out, "\nat %u messages/s, from when each was due:\n", plan->rate);

@@ -62,6 +62,10 @@ static int handle(weir_job_t *job, void *arg)
     }
     const uint64_t at = number - stretch->base;
 
+    const int64_t take_ns = atomic_load_explicit(&stretch->handler_ns, memory_order_relaxed);
+
+    if (take_ns > 0)
+        weir_bench_wait_until(weir_clock_now().mono_ns + take_ns, -1);
     if (stretch->rate > 0)
         load->handler_ns[group * stretch->count + at] =
             weir_clock_now().mono_ns - weir_bench_due_ns(stretch, at);
