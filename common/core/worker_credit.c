@@ -12,6 +12,8 @@
 #define PACE_UNKNOWN_MESSAGES 64u /* a handler, until the first have ended */
 #define PACE_MESSAGES_MIN 2u      /* a handler: one runs, one waits */
 
+#define WORTH_A_FRAME 8u /* so much of the prefetch, a part of, is lent at once */
+
 #define REFUSED_FIRST_MS 1000
 #define REFUSED_MAX_MS 60000
 
@@ -102,8 +104,14 @@ static void settle(struct weir_worker *self, struct loan *loan, uint64_t *availa
         return;
     if (messages - loan->lent > *available)
         messages = loan->lent + *available;
-    const bool more = messages > loan->lent && loan->lent * 2 <= messages;
-    const bool more_bytes = bytes > lent_bytes && lent_bytes * 2 <= bytes;
+    /* While much is held there is no hurry: what little has become free would come back as little,
+     * and its credit, deliveries and acks cost as much as those of a thousand. */
+    const uint64_t little = weir_worker_prefetch(self) / self->upstream_count / WORTH_A_FRAME;
+    const uint64_t little_bytes = self->prefetch_bytes / self->upstream_count / WORTH_A_FRAME;
+    const bool more = messages > loan->lent && loan->lent * 2 <= messages &&
+                      messages - loan->lent >= little;
+    const bool more_bytes = bytes > lent_bytes && lent_bytes * 2 <= bytes &&
+                            bytes - lent_bytes >= little_bytes;
     if (!more && !more_bytes)
         return;
     *available -= messages - loan->lent;
