@@ -168,8 +168,13 @@
 #define WEIR_RELEASE_WAIT_MAX_MS 15000
 #define WEIR_COPYOUT_MS 1000
 #define WEIR_HOUSEKEEPING_MS 10000
-#define WEIR_RESCAN_REST_NS 250  /* after a rescan for keys, for each message it looked at */
-#define WEIR_RATE_BURST_MS 100   /* of a group with a rate */
+#define WEIR_RESCAN_REST_NS 250 /* after a rescan for keys, for each message it looked at */
+#define WEIR_RATE_BURST_MS 100  /* of a group with a rate */
+#define WEIR_PACE_MESSAGES 64u  /* once so many have left, those that come wait together … */
+#define WEIR_PACE_BATCH_MS 10   /* … in a producer, this long since the first of them left … */
+#define WEIR_PACE_DELIVERY_MS 8 /* … or in a group, which does not wait for a producer's pace … */
+#define WEIR_PACE_STEP_MS 2     /* … unless none comes for so long … */
+#define WEIR_PACE_REST_MS 100   /* … after which none waits for this time */
 #define WEIR_STUCK_RETRY_MS 100  /* when an offer was too small for the next message */
 #define WEIR_DYING_RETRY_MS 1000 /* for a dead letter that was refused: doubles up to … */
 #define WEIR_DYING_RETRY_MAX_MS 600000
@@ -209,6 +214,8 @@ _Static_assert(WEIR_HISTORY_BYTES_MAX + WEIR_TOPIC_BYTES_MAX + WEIR_NAME_BYTES_M
 _Static_assert(WEIR_READS_MAX *WEIR_READ_BYTES <= WEIR_READ_CACHE_BYTES_MAX,
                "no group pushes out what another is about to get, unless batches are larger");
 _Static_assert(WEIR_FETCHING_MAX >= 4, "a key that waits gets its share of what is fetched");
+_Static_assert(WEIR_PACE_DELIVERY_MS < WEIR_PACE_BATCH_MS,
+               "what a producer spaced goes on at once");
 _Static_assert(WEIR_LEASE_MS > 4 * WEIR_HEARTBEAT_MS, "a lease outlives lost heartbeats");
 _Static_assert(2u * WEIR_LEASES_MAX * 48u <= WEIR_CONTROL_BYTES_MAX, "leases fit a control frame");
 _Static_assert(WEIR_ACKS_MAX *(WEIR_ERROR_BYTES_MAX + 64u) <= WEIR_CONTROL_BYTES_MAX,

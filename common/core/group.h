@@ -12,6 +12,7 @@
 
 #include <base/clock.h>
 #include <base/heap.h>
+#include <base/pace.h>
 #include <base/rangeset.h>
 #include <core/ended.h>
 #include <core/group_keys.h>
@@ -55,8 +56,11 @@ struct weir_group {
     uint64_t overflowed;    /* the last message that a full backlog turned away */
     uint64_t dropped_to; /* what the last drop brought and, behind it, what is not for the group */
     int64_t rate_ns;     /* with a rate: when the last message it let through was due */
-    int64_t idle_ns;     /* mono: since when it may be without a worker */
-    int64_t oldest_ms;   /* when the oldest waiting message was accepted, last time it was seen */
+    struct weir_pace pace; /* of deliveries from the log */
+    uint64_t pace_bytes;   /* the stream's pushed_bytes after the last of them … */
+    bool paced;            /* … which left nothing behind */
+    int64_t idle_ns;       /* mono: since when it may be without a worker */
+    int64_t oldest_ms;     /* when the oldest waiting message was accepted, last time it was seen */
     struct weir_heap_node timer;
     bool dirty, stirred, reading;
     bool keys_full;          /* order: key: that has been said */

@@ -436,6 +436,37 @@ static void fill(struct weir_ventilator *v, struct weir_group *group)
         take_log(v, group);
 }
 
+/* When messages come closely one after another, deliveries are spaced, unless the last one left
+ * some behind or what waits is worth one already. An order by key, and at most once, have a pace of
+ * their own: what goes next depends on what was acked, or noted. */
+static bool held_back(struct weir_ventilator *v, struct weir_group *group,
+                      const struct weir_offer *offer)
+{
+    const uint64_t waiting = weir_group_waiting(group);
+    const uint64_t bytes = v->stream.pushed_bytes - group->pace_bytes;
+    if (!group->paced || weir_group_ordered(group) || weir_group_final(group) ||
+        group->returned.count || 2 * waiting >= offer->messages ||
+        2 * waiting >= WEIR_DELIVERY_MESSAGES_MAX || 2 * bytes >= offer->bytes ||
+        2 * bytes >= WEIR_DELIVERY_BYTES_MAX)
+        return false;
+    const int64_t at_ns = weir_pace_hold(&group->pace, waiting,
+                                         WEIR_PACE_DELIVERY_MS * WEIR_NS_PER_MS, v->now.mono_ns);
+    if (at_ns != 0)
+        weir_handout_at(v, group, at_ns);
+    return at_ns != 0;
+}
+
+static bool send_log(struct weir_ventilator *v, struct weir_group *group)
+{
+    const uint64_t messages = weir_delivery_send(v, false);
+    if (messages == 0)
+        return false;
+    weir_pace_leave(&group->pace, messages, WEIR_PACE_DELIVERY_MS * WEIR_NS_PER_MS, v->now.mono_ns);
+    group->paced = group->row.next >= v->stream.end;
+    group->pace_bytes = v->stream.pushed_bytes;
+    return true;
+}
+
 static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
 {
     struct weir_stream_batch *batch;
@@ -445,6 +476,8 @@ static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
         return HANDED_NOTHING;
     if (!offered(v, group, false, &offer))
         return HANDED_NO_ROOM;
+    if (held_back(v, group, &offer))
+        return HANDED_NOTHING;
     const bool reads = weir_handout_peek(v, group, &batch, &run) == WEIR_PEEK_READ;
     if (reads) {
         group->reading = true;
@@ -453,7 +486,7 @@ static enum handed hand_log(struct weir_ventilator *v, struct weir_group *group)
     do {
         weir_delivery_begin(v, group, &offer);
         fill(v, group);
-        if (weir_delivery_send(v, false))
+        if (send_log(v, group))
             return HANDED_SENT;
         if (group->reading || group->stirred)
             break;

@@ -152,6 +152,7 @@ void weir_stream_push(struct weir_stream *self, struct weir_stream_batch *batch)
         tail_grow(self);
     self->end = weir_stream_batch_end(batch);
     self->tail_bytes += weir_stream_batch_bytes(batch);
+    self->pushed_bytes += weir_stream_batch_bytes(batch);
     *tail_at(self, self->count++) = *batch;
     *batch = (struct weir_stream_batch){0};
     while (self->count > 1 &&

@@ -57,6 +57,7 @@ struct weir_stream {
     uint32_t head, count, capacity;
     uint64_t tail_from; /* the tail has all there is from here on */
     uint64_t tail_bytes;
+    uint64_t pushed_bytes; /* committed since the start */
     struct weir_stream_chunk *chunks;
     uint32_t chunk_count;
     uint64_t chunk_bytes;

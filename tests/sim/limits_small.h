@@ -56,6 +56,8 @@
 #define WEIR_READ_CHUNKS_MAX 3u
 
 /* Turns and transactions. */
+#undef WEIR_PACE_MESSAGES
+#define WEIR_PACE_MESSAGES 3u
 #undef WEIR_TURN_DELIVERIES_MAX
 #define WEIR_TURN_DELIVERIES_MAX 2u
 #undef WEIR_TURN_SCAN_MAX

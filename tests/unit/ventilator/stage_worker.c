@@ -110,6 +110,7 @@ static void put_and_finish(struct stage *self, uint32_t count, uint32_t payload_
 {
     stage_put(self,
               &(struct stage_batch){.prefix = "m", .count = count, .payload_bytes = payload_bytes});
+    stage_pass(self, WEIR_PACE_DELIVERY_MS); /* it may be held so long */
     for (const struct got *got; (got = stage_next(self));)
         stage_ack(self, got, WEIR_DONE, NULL);
 }

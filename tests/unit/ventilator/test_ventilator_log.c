@@ -72,6 +72,58 @@ static void test_small_batches_share_a_delivery(void **state)
     stage_destroy(&s);
 }
 
+/* What comes closely leaves together, a few ms later. */
+static void test_deliveries_are_spaced(void **state)
+{
+    (void)state;
+    struct weir_group_policy policy = stage_policy("g");
+    struct stage *s = stage_new(&policy, 1, 0);
+    stage_worker(s, W, WORKER);
+    stage_credit(s, W, "g", 100000);
+    for (uint32_t i = 0; i < WEIR_PACE_MESSAGES; i++) { /* so many go at once */
+        stage_fill(s, "few", 1);
+        assert_int_equal(s->got_count, i + 1);
+    }
+    const uint32_t held = 10 * WEIR_PACE_DELIVERY_MS;
+    for (uint32_t ms = 0; ms < WEIR_PACE_DELIVERY_MS; ms++) {
+        stage_fill(s, "many", 10);
+        assert_int_equal(s->got_count, WEIR_PACE_MESSAGES);
+        assert_int_equal(stage_stat(s, "g", "waiting"), 10 * (ms + 1));
+        stage_pass(s, 1);
+    }
+    assert_int_equal(s->got_count, WEIR_PACE_MESSAGES + held);
+    const struct got *first = &s->got[WEIR_PACE_MESSAGES];
+    for (uint32_t i = 0; i < held; i++) {
+        assert_int_equal(first[i].sequence, WEIR_PACE_MESSAGES + i + 1);
+        assert_int_equal(first[i].delivery, first->delivery);
+    }
+    stage_fill(s, "much", WEIR_DELIVERY_MESSAGES_MAX / 2); /* worth a delivery */
+    assert_int_equal(s->got_count, WEIR_PACE_MESSAGES + held + WEIR_DELIVERY_MESSAGES_MAX / 2);
+    assert_int_equal(done_all(s), s->got_count);
+    stage_destroy(&s);
+}
+
+/* Whoever sends the next ones when the last ones are done is not made to wait for each. */
+static void test_nothing_is_held_in_vain(void **state)
+{
+    (void)state;
+    struct weir_group_policy policy = stage_policy("g");
+    struct stage *s = stage_new(&policy, 1, 0);
+    stage_worker(s, W, WORKER);
+    stage_credit(s, W, "g", 100000);
+    stage_fill(s, "m", WEIR_PACE_MESSAGES);
+    assert_int_equal(done_all(s), WEIR_PACE_MESSAGES);
+    stage_fill(s, "m", 10);
+    assert_int_equal(done_all(s), 0);
+    stage_pass(s, WEIR_PACE_STEP_MS);
+    assert_int_equal(done_all(s), 10);
+    for (uint32_t i = 0; i < 2 * WEIR_PACE_MESSAGES; i++) {
+        stage_fill(s, "m", 10);
+        assert_int_equal(done_all(s), 10);
+    }
+    stage_destroy(&s);
+}
+
 static uint64_t used(struct stage *s)
 {
     return stage_stat(s, NULL, "used_bytes");
@@ -82,6 +134,7 @@ static void fill_log(struct stage *s)
 {
     for (uint32_t i = 0; i < 100; i++) {
         stage_put(s, &(struct stage_batch){.prefix = "m", .count = 5, .payload_bytes = 1000});
+        stage_pass(s, WEIR_PACE_DELIVERY_MS); /* it may be held so long */
         done_all(s);
     }
 }
@@ -243,6 +296,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ten_thousand),
         cmocka_unit_test(test_small_batches_share_a_delivery),
+        cmocka_unit_test(test_deliveries_are_spaced),
+        cmocka_unit_test(test_nothing_is_held_in_vain),
         cmocka_unit_test(test_the_log_is_freed),
         cmocka_unit_test(test_a_few_unfinished_pin_nothing),
         cmocka_unit_test(test_a_key_that_waits_pins_nothing),
