@@ -202,6 +202,14 @@ static int batch_try(struct weir_producer *self, struct batch *batch,
     return 0;
 }
 
+/* Somebody waits for what there is. Call with the mutex held. */
+static void hurry(struct weir_producer *self)
+{
+    self->hurried = self->last_serial;
+    if (self->held_until_ns != 0)
+        weir_producer_wake(self);
+}
+
 /* Add one message to what waits. Call with the mutex held. */
 static int batch_add(struct weir_producer *self, const struct weir_message *message,
                      const struct weir_message_view *view, const struct entry *entry,
@@ -219,9 +227,14 @@ static int batch_add(struct weir_producer *self, const struct weir_message *mess
             weir_producer_batch_end(self, batch);
         }
     }
-    if (status == 0 && (self->in_flight < 2 || batch->full || batch->count == 1))
+    if (status != 0)
+        return status;
+    if (entry->waiter != NULL)
+        hurry(self);
+    const bool open = !batch->full && TAILQ_FIRST(&self->waiting) == batch;
+    if (!open || (self->in_flight < WEIR_PRODUCER_IN_FLIGHT_EAGER && self->held_until_ns == 0))
         weir_producer_wake(self);
-    return status;
+    return 0;
 }
 
 void weir_producer_receipt(const struct batch *batch, uint32_t at, struct weir_receipt *receipt)
@@ -316,6 +329,7 @@ static int make_room(struct weir_producer *self, uint64_t bytes, bool dispatch, 
                      struct weir_error *error)
 {
     const struct weir_producer_options *options = &self->options;
+    hurry(self);
     while (self->held_messages > 0 && (self->held_messages >= options->queue_messages_max ||
                                        self->held_bytes + bytes > options->queue_bytes_max)) {
         if (dispatch && dispatching != self && !TAILQ_EMPTY(&self->finished))
@@ -399,6 +413,7 @@ int weir_producer_flush(weir_producer_t *self, int64_t timeout_ms, struct weir_e
     int status = 0;
     pthread_mutex_lock(&self->mutex);
     uint64_t last = self->last_serial;
+    hurry(self);
     for (;;) {
         const struct batch *oldest = TAILQ_FIRST(&self->all);
         if (oldest == NULL || oldest->serial > last)

@@ -3,6 +3,7 @@
 #ifndef WEIR_CLIENT_PRODUCER_H
 #define WEIR_CLIENT_PRODUCER_H
 
+#include <base/pace.h>
 #include <core/submit.h>
 #include <pthread.h>
 #include <runtime/reactor.h>
@@ -18,6 +19,9 @@ struct weir_producer_options {
     enum weir_when_full when_full;
     int64_t timeout_ms;
 };
+
+/* So many batches on their way, and the next one is gathered until it is full. */
+#define WEIR_PRODUCER_IN_FLIGHT_EAGER 2u
 
 /* Whoever waits for one message in weir_producer_send. */
 struct waiter {
@@ -78,8 +82,11 @@ struct weir_producer {
     pthread_cond_t changed; /* room, a batch gone, a waiter done */
     struct batches all, waiting, finished;
     uint64_t last_serial;
-    uint32_t in_flight; /* batches */
-    bool woken;         /* the reactor will look at `waiting` */
+    uint32_t in_flight;    /* batches */
+    bool woken;            /* the reactor will look at `waiting` … */
+    int64_t held_until_ns; /* … by itself then, and a batch that is open waits for that; 0: none */
+    struct weir_pace pace;
+    uint64_t hurried; /* batches up to this one are waited for, and not held */
     uint32_t held_messages;
     uint64_t held_bytes;
     uint32_t unconfirmed;

@@ -6,33 +6,45 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Latency asks for a batch to leave at once, throughput for large ones. With two on their way the
- * other side always has one to write while the next is gathered. */
-#define IN_FLIGHT_EAGER 2u
+#define WINDOW_NS (WEIR_PACE_BATCH_MS * WEIR_NS_PER_MS)
 
-static struct batch *next_to_leave(struct weir_producer *self)
+/* Latency asks for a batch to leave at once, throughput for large ones. With two on their way the
+ * other side always has one to write while the next is gathered. And where messages come closely
+ * one after another and nobody waits for one of them, batches are spaced. */
+static struct batch *next_to_leave(struct weir_producer *self, int64_t now_ns)
 {
     struct batch *batch = TAILQ_FIRST(&self->waiting);
-    if (batch == NULL || !weir_submit_room(self->submit))
+    self->held_until_ns = 0;
+    if (!weir_submit_room(self->submit))
         return NULL;
-    bool open = TAILQ_NEXT(batch, in_line) == NULL && !batch->full;
-    return open && self->in_flight >= IN_FLIGHT_EAGER ? NULL : batch;
+    if (batch != NULL && (batch->full || TAILQ_NEXT(batch, in_line) != NULL))
+        return batch;
+    if (self->in_flight >= WEIR_PRODUCER_IN_FLIGHT_EAGER)
+        return NULL;
+    if (batch == NULL || batch->serial > self->hurried)
+        self->held_until_ns =
+            weir_pace_hold(&self->pace, batch != NULL ? batch->count : 0, WINDOW_NS, now_ns);
+    return self->held_until_ns == 0 ? batch : NULL;
 }
 
 static void pump(struct weir_producer *self, const struct weir_now *now)
 {
     pthread_mutex_lock(&self->mutex);
     self->woken = false;
-    for (struct batch *batch; (batch = next_to_leave(self)) != NULL;) {
+    for (struct batch *batch; (batch = next_to_leave(self, now->mono_ns)) != NULL;) {
         TAILQ_REMOVE(&self->waiting, batch, in_line);
+        weir_pace_leave(&self->pace, batch->count, WINDOW_NS, now->mono_ns);
         self->in_flight++;
         pthread_mutex_unlock(&self->mutex);
         weir_submit_send(self->submit, batch->builder, 0, batch, now);
         weir_batch_builder_destroy(&batch->builder);
         pthread_mutex_lock(&self->mutex);
     }
+    const int64_t held_until_ns = self->held_until_ns;
     pthread_mutex_unlock(&self->mutex);
-    self->host->wake_at(self->host->self, weir_submit_tick(self->submit, now));
+    const int64_t tick_ns = weir_submit_tick(self->submit, now);
+    const bool held = held_until_ns != 0 && held_until_ns < tick_ns;
+    self->host->wake_at(self->host->self, held ? held_until_ns : tick_ns);
 }
 
 static void pump_posted(void *arg)

@@ -2,6 +2,7 @@
 #include "holder_fixture.h"
 
 #include <base/alloc.h>
+#include <base/limits.h>
 #include <base/message_id.h>
 #include <poll.h>
 #include <pthread.h>
@@ -110,6 +111,36 @@ static void on_confirm(void *arg, const struct weir_receipt *receipt,
     weir_id_decode(receipt->id, &id);
     confirmations->in_order += id.sequence == confirmations->last_sequence + 1;
     confirmations->last_sequence = id.sequence;
+}
+
+/* A batch that is held for others leaves by itself; one that somebody waits for is not held. */
+static void test_a_held_batch_leaves(void **state)
+{
+    struct world *world = *state;
+    struct confirmations confirmations = {0};
+    struct weir_receipt receipt;
+    struct weir_id id;
+    start(world);
+    weir_message_t *message = weir_message_new("a", "x", 1);
+    for (uint32_t i = 0; i < 20 * WEIR_PACE_MESSAGES; i++) {
+        assert_int_equal(weir_producer_send_async(world->producer, message, on_confirm,
+                                                  &confirmations, &world->error),
+                         0);
+        if (i % WEIR_PACE_MESSAGES < WEIR_PACE_MESSAGES - 10) /* they come closely … */
+            continue;
+        while (confirmations.count < i + 1) { /* … and then one by one */
+            struct pollfd item = {.fd = weir_producer_fd(world->producer), .events = POLLIN};
+            assert_int_equal(poll(&item, 1, 20000), 1);
+            weir_producer_dispatch(world->producer);
+        }
+    }
+    assert_int_equal(confirmations.in_order, 20 * WEIR_PACE_MESSAGES);
+    for (uint32_t i = 0; i < WEIR_PACE_MESSAGES; i++)
+        weir_producer_send_async(world->producer, message, NULL, NULL, &world->error);
+    assert_int_equal(weir_producer_send(world->producer, message, &receipt, &world->error), 0);
+    weir_id_decode(receipt.id, &id);
+    assert_int_equal(id.sequence, 21 * WEIR_PACE_MESSAGES + 1);
+    weir_message_destroy(&message);
 }
 
 /* Order over three topics and small batches; every callback once, on the flushing thread. */
@@ -443,6 +474,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_send, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_held_batch_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_async_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_batching_rule, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign_loop, setup, teardown),
