@@ -17,6 +17,8 @@
 #define IOV_MAX_WRITE 1024 /* Linux's UIO_MAXIOV */
 #define IOV_PER_RECORD 6   /* header, skips, three frames, padding */
 #define GATHER_MAX (IOV_MAX_WRITE / IOV_PER_RECORD)
+/* Written at once, so that what was read for its checksum is in the CPU's cache still. */
+#define WRITE_BYTES (512u << 10)
 
 struct weir_gather {
     struct iovec iov[IOV_MAX_WRITE];
@@ -405,7 +407,8 @@ static int append_one(struct weir_log *log, const struct weir_record *record,
                               "the spool is full: %" PRIu64 " bytes are in use, %" PRIu64
                               " are allowed; wait until messages are done, or raise spool.max",
                               weir_log_used_bytes(log), log->bytes_max);
-    if (log->gather->count == GATHER_MAX) {
+    if (log->gather->count == GATHER_MAX ||
+        (log->gather->count > 0 && log->write_end + bytes - log->gather->offset > WRITE_BYTES)) {
         status = flush(log, error);
         if (status != 0)
             return status;
