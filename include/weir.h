@@ -100,9 +100,9 @@ enum weir_link {
 /* The endpoint of a ventilator's or sink's `submit`, such as "tcp://127.0.0.1:7400". */
 WEIR_API weir_producer_options_t *weir_producer_options_new(const char *endpoint);
 WEIR_API void weir_producer_options_destroy(weir_producer_options_t **self);
-/* Batches that may await their confirmation: 1 … 16. Default: 16. */
+/* Batches that may await their confirmation: 1 … 16. Default: 8. */
 WEIR_API void weir_producer_options_set_window(weir_producer_options_t *self, uint32_t batches);
-/* When a batch is full: 1 … 65536 messages, 1 … 16 MiB. Default: 4096 messages, 256 KiB. One
+/* When a batch is full: 1 … 65536 messages, 1 … 16 MiB. Default: 4096 messages, 512 KiB. One
  * message larger than that goes alone. */
 WEIR_API void weir_producer_options_set_batch(weir_producer_options_t *self, uint32_t messages_max,
                                               uint32_t bytes_max);

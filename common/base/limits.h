@@ -32,7 +32,7 @@
 #define WEIR_ACKS_MAX 4096u                /* entries in one ACK */
 #define WEIR_FRAMES_MAX (1u + 3u * WEIR_SLICES_MAX)
 #define WEIR_DELIVERY_MESSAGES_MAX 4096u
-#define WEIR_DELIVERY_BYTES_MAX (256u << 10) /* a target; one larger message goes alone */
+#define WEIR_DELIVERY_BYTES_MAX (512u << 10) /* a target; one larger message goes alone */
 
 /* What one process keeps at most. */
 #define WEIR_PEERS_MAX 4096u /* sessions on one port */
@@ -126,9 +126,9 @@
 #define WEIR_TURN_COMPLETIONS_MAX 512u /* of the store or the executor, likewise */
 
 /* libweir: what include/weir.h states as defaults and bounds. */
-#define WEIR_CLIENT_WINDOW WEIR_PRODUCER_WINDOW_MAX
+#define WEIR_CLIENT_WINDOW WEIR_PRODUCER_WINDOW
 #define WEIR_CLIENT_BATCH_MESSAGES 4096u
-#define WEIR_CLIENT_BATCH_BYTES (256u << 10)
+#define WEIR_CLIENT_BATCH_BYTES (512u << 10)
 #define WEIR_CLIENT_QUEUE_MESSAGES 65536u
 #define WEIR_CLIENT_QUEUE_BYTES (64u << 20)
 #define WEIR_CLIENT_TIMEOUT_MS 30000
