@@ -35,9 +35,9 @@ WEIR_API const char *weir_version(void);
 /* ---- Messages ---------------------------------------------------------------------------------
  *
  * What is to be sent. A message is filled with the setters below and may then be sent, changed and
- * sent again; sending copies it. Setters copy what they are given and never fail: the first thing
- * that was wrong (a topic that is none, a key over its limit, …) is told by the send. A message
- * belongs to one thread at a time. */
+ * sent again; sending copies it. Setters copy what they are given (but for a payload that is lent)
+ * and never fail: the first thing that was wrong (a topic that is none, a key over its limit, …) is
+ * told by the send. A message belongs to one thread at a time. */
 typedef struct weir_message weir_message_t;
 
 /* A new message with a topic and a payload; `payload` may be NULL when `bytes` is 0.
@@ -51,6 +51,10 @@ WEIR_API void weir_message_clear(weir_message_t *self);
 WEIR_API void weir_message_set_topic(weir_message_t *self, const char *topic);
 /* At most 8 MiB for the whole message. */
 WEIR_API void weir_message_set_payload(weir_message_t *self, const void *payload, size_t bytes);
+/* The same without a copy: the memory stays the caller's. Each send takes what stands there then,
+ * and is done with it when it returns. It must not be released before the message has another
+ * payload, or none, or has been sent for the last time. */
+WEIR_API void weir_message_lend_payload(weir_message_t *self, const void *payload, size_t bytes);
 /* Groups with `order: key` handle messages of one key in turn. At most 1024 bytes; NULL or "":
  * none. */
 WEIR_API void weir_message_set_key(weir_message_t *self, const char *key);

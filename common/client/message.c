@@ -58,6 +58,7 @@ void weir_message_destroy(weir_message_t **self_pointer)
 
 void weir_message_clear(weir_message_t *self)
 {
+    self->lent = NULL;
     text_clear(&self->payload);
     text_clear(&self->key);
     text_clear(&self->idempotency_key);
@@ -73,7 +74,15 @@ void weir_message_set_topic(weir_message_t *self, const char *topic)
 
 void weir_message_set_payload(weir_message_t *self, const void *payload, size_t bytes)
 {
+    self->lent = NULL;
     text_set(&self->payload, payload, bytes);
+}
+
+void weir_message_lend_payload(weir_message_t *self, const void *payload, size_t bytes)
+{
+    text_clear(&self->payload);
+    self->lent = payload;
+    self->lent_bytes = bytes;
 }
 
 void weir_message_set_key(weir_message_t *self, const char *key)
@@ -162,8 +171,8 @@ int weir_message_view_of(const struct weir_message *self, struct weir_message_vi
     if (self->header_count > WEIR_HEADERS_MAX)
         return weir_error_set(error, WEIR_ELIMIT, "the message has %u headers, %u are allowed",
                               self->header_count, WEIR_HEADERS_MAX);
-    view->payload = (const uint8_t *)self->payload.data;
-    view->payload_bytes = self->payload.bytes;
+    view->payload = self->lent != NULL ? self->lent : self->payload.data;
+    view->payload_bytes = self->lent != NULL ? self->lent_bytes : self->payload.bytes;
     view->key = self->key.set ? self->key.data : NULL;
     view->key_bytes = length_of(self->key.bytes);
     view->idempotency_key = self->idempotency_key.set ? self->idempotency_key.data : NULL;

@@ -17,6 +17,8 @@ struct message_header {
 
 struct weir_message {
     struct text topic, payload, key, idempotency_key;
+    const void *lent; /* NULL, or what is sent in the place of `payload` */
+    size_t lent_bytes;
     bool topic_valid;
     struct message_header *headers;
     uint32_t header_count, header_capacity;

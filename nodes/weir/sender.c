@@ -136,7 +136,7 @@ static bool send_one(struct sender *self, const char *payload, size_t bytes)
 {
     struct weir_error error;
 
-    weir_message_set_payload(self->options->message, payload, bytes);
+    weir_message_lend_payload(self->options->message, payload, bytes);
     int status =
         weir_producer_send_async(self->producer, self->options->message, on_confirm, self, &error);
 

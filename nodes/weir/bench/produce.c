@@ -49,7 +49,7 @@ static int send_one(struct sending *self, uint64_t at, weir_confirm_fn *confirm,
     const uint64_t number = load->stretch->base + at;
 
     weir_bench_payload_number(self->payload, number);
-    weir_message_set_payload(self->message, self->payload, load->plan->size);
+    weir_message_lend_payload(self->message, self->payload, load->plan->size);
     if (self->keys != NULL)
         weir_message_set_key(self->message, self->keys[number % load->plan->keys].text);
     return weir_producer_send_async(self->producer, self->message, confirm, arg, error);

@@ -91,6 +91,36 @@ static void test_send(void **state)
     assert_int_equal(weir_producer_link(world->producer), WEIR_LINK_UP);
 }
 
+/* A payload that is lent is read by each send, while it lasts, and by nothing else. */
+static void test_lent_payload(void **state)
+{
+    struct world *world = *state;
+    start(world);
+    char *lent = weir_strdup("anna");
+    weir_message_t *message = weir_message_new("t", "its own", 7);
+    weir_message_lend_payload(message, lent, 4);
+    assert_int_equal(weir_producer_send_async(world->producer, message, NULL, NULL, &world->error),
+                     0);
+    memcpy(lent, "bert", 4);
+    assert_int_equal(weir_producer_send_async(world->producer, message, NULL, NULL, &world->error),
+                     0);
+    memset(lent, 'x', 4);
+    weir_message_set_payload(message, "clara", 5);
+    free(lent);
+    assert_int_equal(weir_producer_send_async(world->producer, message, NULL, NULL, &world->error),
+                     0);
+    weir_message_lend_payload(message, "never", 5);
+    weir_message_clear(message);
+    assert_int_equal(weir_producer_send_async(world->producer, message, NULL, NULL, &world->error),
+                     0);
+    weir_message_lend_payload(message, NULL, 0);
+    assert_int_equal(weir_producer_send(world->producer, message, NULL, &world->error), 0);
+    const char *expected[] = {"t//anna", "t//bert", "t//clara", "t//", "t//"};
+    for (uint32_t i = 0; i < 5; i++)
+        assert_held(world, i, expected[i]);
+    weir_message_destroy(&message);
+}
+
 struct confirmations {
     uint64_t last_sequence;
     uint32_t count, in_order, failed;
@@ -475,6 +505,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_send, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_held_batch_leaves, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lent_payload, setup, teardown),
         cmocka_unit_test_setup_teardown(test_async_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_batching_rule, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign_loop, setup, teardown),
