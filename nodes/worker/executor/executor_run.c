@@ -17,12 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 /* What a handler left running may still hold its stdout; its own output is waited for this long. */
 #define OUTPUT_GRACE_MS 250
 /* Read of one stream before the others have their turn. */
 #define READ_BYTES 65536u
+
+/* From one turn to the next while more processes run than there are CPUs: each end of one would
+ * wake three processes of ours, which then do not run. */
+#define FLOW_NS WEIR_NS_PER_MS
 
 /* Why a process is being ended. */
 enum fate {
@@ -56,6 +61,7 @@ struct run_executor {
     uint32_t count;
     uint32_t capacity;
     struct pollfd *polls;
+    uint32_t cpus;
     bool closing;
 };
 
@@ -323,6 +329,22 @@ static bool attend(struct running *running, const struct pollfd polls[3], int64_
     return (running->output < 0 && running->errors < 0) || now_ns >= running->grace_ns;
 }
 
+/* Those that were polled; whether any has ended. */
+static bool attend_all(struct run_executor *self, uint32_t polled, int64_t now_ns)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < self->count; i++) {
+        struct running *running = self->running[i];
+        if (i < polled && attend(running, &self->polls[1 + 3 * i], now_ns))
+            finish(self, running);
+        else
+            self->running[kept++] = running;
+    }
+    const bool ended = kept < self->count;
+    self->count = kept;
+    return ended;
+}
+
 static void *run_thread(void *arg)
 {
     struct run_executor *self = arg;
@@ -332,18 +354,14 @@ static void *run_thread(void *arg)
         WEIR_ASSERT(rc >= 0 || errno == EINTR);
         if (rc < 0)
             continue;
-        int64_t now_ns = weir_clock_now().mono_ns;
-        uint32_t polled = self->count, kept = 0;
-        for (uint32_t i = 0; i < polled; i++) {
-            struct running *running = self->running[i];
-            if (attend(running, &self->polls[1 + 3 * i], now_ns))
-                finish(self, running);
-            else
-                self->running[kept++] = running;
-        }
-        self->count = kept;
+        const int64_t now_ns = weir_clock_now().mono_ns;
+        const uint32_t polled = self->count;
         if (self->polls[0].revents)
             take_orders(self, now_ns);
+        const bool ended = attend_all(self, polled, now_ns);
+        weir_mailbox_tell(self->mailbox);
+        if (ended && self->count > self->cpus)
+            weir_executor_pause(now_ns + FLOW_NS);
     }
     return NULL;
 }
@@ -405,6 +423,7 @@ int weir_run_executor_new(const struct weir_handler_program *program,
         .destroy = run_destroy,
     };
     self->mailbox = weir_mailbox_new();
+    self->cpus = (uint32_t)get_nprocs();
     weir_executor_thread(&self->thread, run_thread, self);
     *executor = &self->executor;
     return 0;

@@ -36,14 +36,6 @@ static void take_orders(struct serve_executor *self)
         weir_slots_close(self->slots, weir_clock_now().mono_ns);
 }
 
-static void pause_flow(int64_t turn_ns)
-{
-    const int64_t rest_ns = turn_ns + FLOW_NS - weir_clock_now().mono_ns;
-    const struct timespec rest = {.tv_nsec = rest_ns};
-    if (rest_ns > 0)
-        (void)ppoll(NULL, 0, &rest, NULL);
-}
-
 static void *serve_thread(void *arg)
 {
     struct serve_executor *self = arg;
@@ -61,8 +53,9 @@ static void *serve_thread(void *arg)
             take_orders(self);
         const int64_t now_ns = weir_clock_now().mono_ns;
         weir_slots_turn(self->slots, now_ns, polls + 1);
+        weir_mailbox_tell(self->mailbox);
         if (weir_slots_flow(self->slots))
-            pause_flow(now_ns);
+            weir_executor_pause(now_ns + FLOW_NS);
     }
     free(polls);
     return NULL;

@@ -1,9 +1,11 @@
 #include <executor/mailbox.h>
 
 #include <base/alloc.h>
+#include <base/clock.h>
 #include <base/error.h>
 #include <core/job_lease.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -20,6 +22,7 @@ struct weir_mailbox {
     uint32_t handled_first;
     uint32_t handled_count;
     uint32_t handled_capacity;
+    bool untold; /* some of these */
 };
 
 static int new_eventfd(void)
@@ -60,6 +63,14 @@ void weir_executor_thread(pthread_t *thread, void *(*run)(void *arg), void *arg)
     int rc = pthread_create(thread, NULL, run, arg);
     WEIR_ASSERT(rc == 0);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void weir_executor_pause(int64_t until_ns)
+{
+    const int64_t rest_ns = until_ns - weir_clock_now().mono_ns;
+    const struct timespec rest = {.tv_nsec = rest_ns};
+    if (rest_ns > 0)
+        (void)ppoll(NULL, 0, &rest, NULL);
 }
 
 void weir_mailbox_destroy(struct weir_mailbox **self)
@@ -145,6 +156,7 @@ bool weir_mailbox_poll(struct weir_mailbox *self, struct weir_handled *handled)
         self->handled_count--;
     }
     if (self->handled_count == 0) {
+        self->untold = false;
         self->handled_first = 0;
         silence(self->handled_fd);
     }
@@ -157,14 +169,24 @@ int weir_mailbox_fd(const struct weir_mailbox *self)
     return self->handled_fd;
 }
 
-/* Under the lock, so that the descriptor and the array always agree. */
+/* Under the lock. */
 static void push(struct weir_mailbox *self, const struct weir_handled *handled)
 {
     uint32_t end = self->handled_first + self->handled_count;
     grow(&self->handled, end, &self->handled_capacity, sizeof *self->handled);
     self->handled[end] = *handled;
-    if (self->handled_count++ == 0)
+    self->handled_count++;
+    self->untold = true;
+}
+
+/* The bell is under the lock, too, so that the descriptor and the array always agree. */
+void weir_mailbox_tell(struct weir_mailbox *self)
+{
+    pthread_mutex_lock(&self->lock);
+    if (self->untold)
         ring(self->handled_fd);
+    self->untold = false;
+    pthread_mutex_unlock(&self->lock);
 }
 
 static void push_alone(struct weir_mailbox *self, enum weir_handled_type type, uint64_t job)
