@@ -12,7 +12,7 @@
 #include <dlq/dlq_store.h>
 #include <hold/held_message.h>
 #include <hold/hold_sqlite.h>
-#include <hold/json_text.h>
+#include <json/json_text.h>
 #include <hold/message_json.h>
 #include <stdlib.h>
 #include <string.h>

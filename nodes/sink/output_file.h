@@ -9,7 +9,7 @@
 #define WEIR_SINK_OUTPUT_H
 
 #include <hold/hold_sqlite.h>
-#include <hold/json_text.h>
+#include <json/json_text.h>
 
 struct weir_output {
     struct weir_hold_db *db; /* not owned */

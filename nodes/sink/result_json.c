@@ -1,4 +1,4 @@
-#include <hold/json_text.h>
+#include <json/json_text.h>
 #include <sink/result_json.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 #include <base/utf8.h>
-#include <hold/json_text.h>
+#include <json/json_text.h>
 #include <sink/results_sqlite.h>
 #include <string.h>
 

@@ -4,7 +4,7 @@
 
 #include <hold/held_message.h>
 #include <hold/hold_sqlite.h>
-#include <hold/json_text.h>
+#include <json/json_text.h>
 
 /* A text that is not UTF-8 stands as a BLOB. */
 #define WEIR_RESULTS_TABLE                                                                         \

@@ -2,46 +2,21 @@
 
 #include <base/alloc.h>
 #include <jansson.h>
+#include <json/json_text.h>
 #include <nettle/base64.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- Requests ------------------------------------------------------------------------------- */
 
-/* As text under `name` where it is UTF-8, else in base 64 under `name_base64`. */
-static void set_bytes(json_t *object, const char *name, const void *data, size_t size)
-{
-    json_t *text = json_stringn(size == 0 ? "" : data, size);
-    if (text != NULL) {
-        json_object_set_new(object, name, text);
-        return;
-    }
-    size_t encoded_bytes = BASE64_ENCODE_RAW_LENGTH(size);
-    char *encoded = weir_alloc(encoded_bytes);
-    char other[32];
-    base64_encode_raw(encoded, size, data);
-    snprintf(other, sizeof other, "%s_base64", name);
-    json_object_set_new(object, other, json_stringn(encoded, encoded_bytes));
-    free(encoded);
-}
-
 static int append(const char *text, size_t size, void *out)
 {
-    weir_buffer_append(out, text, size);
+    weir_json_text_raw(out, text, size);
     return 0;
 }
 
-void weir_serve_request(const struct weir_job_message *message, struct weir_buffer *out)
+static void write_headers(const struct weir_message_view *view, struct weir_json_text *out)
 {
-    const struct weir_message_view *view = &message->view;
-    json_t *request = json_object();
-    json_object_set_new(request, "id", json_string(message->id));
-    json_object_set_new(request, "topic", json_stringn(message->topic, message->topic_bytes));
-    json_object_set_new(request, "group", json_string(message->group));
-    json_object_set_new(request, "attempt", json_integer(message->attempt));
-    if (view->key != NULL)
-        set_bytes(request, "key", view->key, view->key_bytes);
     json_t *headers = json_object();
     for (uint32_t i = 0; i < view->header_count; i++) {
         const struct weir_header_pair *header = &view->headers[i];
@@ -53,11 +28,37 @@ void weir_serve_request(const struct weir_job_message *message, struct weir_buff
         json_decref(name);
         json_decref(value);
     }
-    json_object_set_new(request, "headers", headers);
-    set_bytes(request, "payload", view->payload, view->payload_bytes);
-    json_dump_callback(request, append, out, JSON_COMPACT);
-    weir_buffer_append(out, "\n", 1);
-    json_decref(request);
+    json_dump_callback(headers, append, out, JSON_COMPACT);
+    json_decref(headers);
+}
+
+/* What is not UTF-8 is called <name>_base64. */
+static void write_bytes(struct weir_json_text *out, const char *start, const void *data,
+                        size_t bytes)
+{
+    weir_json_text_member(out, start, bytes == 0 ? "" : data, bytes);
+}
+
+void weir_serve_request(const struct weir_job_message *message, struct weir_buffer *out)
+{
+    const struct weir_message_view *view = &message->view;
+    struct weir_json_text text = {0};
+    write_bytes(&text, "{\"id", message->id, strlen(message->id));
+    write_bytes(&text, ",\"topic", message->topic, message->topic_bytes);
+    write_bytes(&text, ",\"group", message->group, strlen(message->group));
+    WEIR_JSON_TEXT(&text, ",\"attempt\":");
+    weir_json_text_number(&text, message->attempt);
+    if (view->key != NULL)
+        write_bytes(&text, ",\"key", view->key, view->key_bytes);
+    WEIR_JSON_TEXT(&text, ",\"headers\":");
+    if (view->header_count > 0)
+        write_headers(view, &text);
+    else
+        WEIR_JSON_TEXT(&text, "{}");
+    write_bytes(&text, ",\"payload", view->payload, view->payload_bytes);
+    WEIR_JSON_TEXT(&text, "}\n");
+    weir_buffer_append(out, text.data, text.bytes);
+    free(text.data);
 }
 
 /* ---- Answers -------------------------------------------------------------------------------- */

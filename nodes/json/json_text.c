@@ -1,6 +1,6 @@
 #include <base/alloc.h>
 #include <base/utf8.h>
-#include <hold/json_text.h>
+#include <json/json_text.h>
 #include <nettle/base64.h>
 #include <string.h>
 
