@@ -108,10 +108,10 @@ static void settle(struct weir_worker *self, struct loan *loan, uint64_t *availa
      * and its credit, deliveries and acks cost as much as those of a thousand. */
     const uint64_t little = weir_worker_prefetch(self) / self->upstream_count / WORTH_A_FRAME;
     const uint64_t little_bytes = self->prefetch_bytes / self->upstream_count / WORTH_A_FRAME;
-    const bool more = messages > loan->lent && loan->lent * 2 <= messages &&
-                      messages - loan->lent >= little;
-    const bool more_bytes = bytes > lent_bytes && lent_bytes * 2 <= bytes &&
-                            bytes - lent_bytes >= little_bytes;
+    const bool more =
+        messages > loan->lent && loan->lent * 2 <= messages && messages - loan->lent >= little;
+    const bool more_bytes =
+        bytes > lent_bytes && lent_bytes * 2 <= bytes && bytes - lent_bytes >= little_bytes;
     if (!more && !more_bytes)
         return;
     *available -= messages - loan->lent;
