@@ -455,6 +455,27 @@ static void beats_name_what_ready_names_there(void **state)
     assert_int_equal(beat_names(self, 0), 2);
 }
 
+/* 15: where more waited than the prefetch, what each job set free was lent at once, and came back
+ * as a delivery of as many messages, which was the next job: deliveries became small and stayed so.
+ */
+static void credit_is_lent_in_amounts_worth_a_frame(void **state)
+{
+    struct worker *self = *state;
+    uint64_t messages, bytes;
+    self->config.concurrency = 1;
+    self->config.prefetch = 800;
+    self->config.job_messages_max = 10;
+    worker_up(self);
+    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 800});
+    script_skip(self->script);
+    for (uint32_t job = 0; job < 9; job++)
+        worker_job_is(self, job, WEIR_DONE);
+    assert_false(worker_credit(self, 0, &messages, &bytes));
+    worker_job_is(self, 9, WEIR_DONE);
+    assert_true(worker_credit(self, 0, &messages, &bytes));
+    assert_int_equal(messages, 800 + 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,6 +498,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_begun_at_most_once_is_not_released, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_was_cut_off_is_not_begun_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(credit_is_lent_in_amounts_worth_a_frame, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
