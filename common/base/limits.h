@@ -173,10 +173,11 @@
 #define WEIR_PACE_MESSAGES 64u  /* once so many have left, those that come wait together … */
 #define WEIR_PACE_BATCH_MS 10   /* … in a producer, this long since the first of them left … */
 #define WEIR_PACE_DELIVERY_MS 8 /* … or in a group, which does not wait for a producer's pace … */
-#define WEIR_PACE_STEP_MS 2     /* … unless none comes for so long … */
-#define WEIR_PACE_REST_MS 100   /* … after which none waits for this time */
-#define WEIR_STUCK_RETRY_MS 100  /* when an offer was too small for the next message */
-#define WEIR_DYING_RETRY_MS 1000 /* for a dead letter that was refused: doubles up to … */
+#define WEIR_PACE_BATCH_STEP_MS 2    /* … unless none comes for so long … */
+#define WEIR_PACE_DELIVERY_STEP_MS 4 /* … or so long, in which there is a commit … */
+#define WEIR_PACE_REST_MS 100        /* … after which none waits for this time */
+#define WEIR_STUCK_RETRY_MS 100      /* when an offer was too small for the next message */
+#define WEIR_DYING_RETRY_MS 1000     /* for a dead letter that was refused: doubles up to … */
 #define WEIR_DYING_RETRY_MAX_MS 600000
 #define WEIR_BUSY_RETRY_MS 1000    /* told to producers when the spool or a backlog is full */
 #define WEIR_SUBMIT_REPEAT_MS 5000 /* a PUT is repeated after this silence, twice that, … */

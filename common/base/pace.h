@@ -22,7 +22,8 @@ struct weir_pace {
 void weir_pace_leave(struct weir_pace *self, uint64_t messages, int64_t window_ns, int64_t now_ns);
 
 /* Whether the `waiting` messages are to be held: returns when to ask again at the latest, or 0: let
- * them go. Less than a window and a step after they came, they go. */
-int64_t weir_pace_hold(struct weir_pace *self, uint64_t waiting, int64_t window_ns, int64_t now_ns);
+ * them go. That is within a window after they came. */
+int64_t weir_pace_hold(struct weir_pace *self, uint64_t waiting, int64_t window_ns, int64_t step_ns,
+                       int64_t now_ns);
 
 #endif

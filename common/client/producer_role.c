@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define WINDOW_NS (WEIR_PACE_BATCH_MS * WEIR_NS_PER_MS)
+#define STEP_NS (WEIR_PACE_BATCH_STEP_MS * WEIR_NS_PER_MS)
 
 /* Latency asks for a batch to leave at once, throughput for large ones. With two on their way the
  * other side always has one to write while the next is gathered. And where messages come closely
@@ -22,8 +23,8 @@ static struct batch *next_to_leave(struct weir_producer *self, int64_t now_ns)
     if (self->in_flight >= WEIR_PRODUCER_IN_FLIGHT_EAGER)
         return NULL;
     if (batch == NULL || batch->serial > self->hurried)
-        self->held_until_ns =
-            weir_pace_hold(&self->pace, batch != NULL ? batch->count : 0, WINDOW_NS, now_ns);
+        self->held_until_ns = weir_pace_hold(&self->pace, batch != NULL ? batch->count : 0,
+                                             WINDOW_NS, STEP_NS, now_ns);
     return self->held_until_ns == 0 ? batch : NULL;
 }
 

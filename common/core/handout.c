@@ -445,12 +445,13 @@ static bool held_back(struct weir_ventilator *v, struct weir_group *group,
     const uint64_t waiting = weir_group_waiting(group);
     const uint64_t bytes = v->stream.pushed_bytes - group->pace_bytes;
     if (!group->paced || weir_group_ordered(group) || weir_group_final(group) ||
-        group->returned.count || 2 * waiting >= offer->messages ||
-        2 * waiting >= WEIR_DELIVERY_MESSAGES_MAX || 2 * bytes >= offer->bytes ||
+        group->returned.count || waiting >= offer->messages ||
+        2 * waiting >= WEIR_DELIVERY_MESSAGES_MAX || bytes >= offer->bytes ||
         2 * bytes >= WEIR_DELIVERY_BYTES_MAX)
         return false;
-    const int64_t at_ns = weir_pace_hold(&group->pace, waiting,
-                                         WEIR_PACE_DELIVERY_MS * WEIR_NS_PER_MS, v->now.mono_ns);
+    const int64_t at_ns =
+        weir_pace_hold(&group->pace, waiting, WEIR_PACE_DELIVERY_MS * WEIR_NS_PER_MS,
+                       WEIR_PACE_DELIVERY_STEP_MS * WEIR_NS_PER_MS, v->now.mono_ns);
     if (at_ns != 0)
         weir_handout_at(v, group, at_ns);
     return at_ns != 0;

@@ -115,7 +115,7 @@ static void test_nothing_is_held_in_vain(void **state)
     assert_int_equal(done_all(s), WEIR_PACE_MESSAGES);
     stage_fill(s, "m", 10);
     assert_int_equal(done_all(s), 0);
-    stage_pass(s, WEIR_PACE_STEP_MS);
+    stage_pass(s, WEIR_PACE_DELIVERY_STEP_MS);
     assert_int_equal(done_all(s), 10);
     for (uint32_t i = 0; i < 2 * WEIR_PACE_MESSAGES; i++) {
         stage_fill(s, "m", 10);
