@@ -104,10 +104,12 @@ static void settle(struct weir_worker *self, struct loan *loan, uint64_t *availa
         return;
     if (messages - loan->lent > *available)
         messages = loan->lent + *available;
-    /* While much is held there is no hurry: what little has become free would come back as little,
-     * and its credit, deliveries and acks cost as much as those of a thousand. */
-    const uint64_t little = weir_worker_prefetch(self) / self->upstream_count / WORTH_A_FRAME;
-    const uint64_t little_bytes = self->prefetch_bytes / self->upstream_count / WORTH_A_FRAME;
+    /* While all handlers are busy there is no hurry: what little has become free would come back as
+     * little, and its credit, deliveries and acks cost as much as those of a thousand. */
+    const bool busy = self->running == self->concurrency;
+    const uint64_t parts = (uint64_t)self->upstream_count * WORTH_A_FRAME;
+    const uint64_t little = busy ? weir_worker_prefetch(self) / parts : 0;
+    const uint64_t little_bytes = busy ? self->prefetch_bytes / parts : 0;
     const bool more =
         messages > loan->lent && loan->lent * 2 <= messages && messages - loan->lent >= little;
     const bool more_bytes =

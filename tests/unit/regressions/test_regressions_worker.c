@@ -476,6 +476,23 @@ static void credit_is_lent_in_amounts_worth_a_frame(void **state)
     assert_int_equal(messages, 800 + 100);
 }
 
+/* 16: with a prefetch of what can be in work, a handler that had ended had nothing to do until an
+ * eighth of the others had ended, too, however long those took. */
+static void an_idle_handler_is_lent_for_at_once(void **state)
+{
+    struct worker *self = *state;
+    uint64_t messages, bytes;
+    self->config.concurrency = 16;
+    self->config.prefetch = 16;
+    self->config.job_messages_max = 1;
+    worker_up(self);
+    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 16});
+    script_skip(self->script);
+    worker_job_is(self, 0, WEIR_DONE);
+    assert_true(worker_credit(self, 0, &messages, &bytes));
+    assert_int_equal(messages, 16 + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -499,6 +516,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_was_cut_off_is_not_begun_again, setup, teardown),
         cmocka_unit_test_setup_teardown(credit_is_lent_in_amounts_worth_a_frame, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_idle_handler_is_lent_for_at_once, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
