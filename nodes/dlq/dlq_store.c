@@ -12,8 +12,8 @@
 #include <dlq/dlq_store.h>
 #include <hold/held_message.h>
 #include <hold/hold_sqlite.h>
-#include <json/json_text.h>
 #include <hold/message_json.h>
+#include <json/json_text.h>
 #include <stdlib.h>
 #include <string.h>
 
