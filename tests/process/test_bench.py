@@ -16,7 +16,7 @@ KEYS = {"size", "messages", "rounds", "producers", "groups", "workers", "keys", 
         "rss_max_bytes", "spread", "counts"}
 BARE_KEYS = {"function": ["raw_msgs_per_s", "ratio"], "run": ["spawns_per_s", "spawn_ratio"], "serve": []}
 BACKLOG_KEYS = ["burst", "waiting", "burst_ms", "burst_drained_per_s", "burst_rss_before_bytes", "burst_rss_max_bytes",
-                "fill_msgs_per_s", "waiting_msgs_per_s", "waiting_ratio"]
+                "fill_msgs_per_s", "waiting_msgs_per_s", "waiting_acked_per_s", "waiting_ratio"]
 PACED_KEYS = {"latency_us", "latency_ratio", "cpu_percent_at_rate"}
 
 
@@ -132,6 +132,7 @@ class Bench(harness.unittest.TestCase):
         for name in BACKLOG_KEYS[2:]:
             least, most = told["spread"][name]
             self.assertTrue(0 < least <= told[name] <= most, (name, least, told[name], most))
+        self.assertGreaterEqual(told["waiting_acked_per_s"], told["waiting_msgs_per_s"])
         self.assertLess(told["burst_drained_per_s"], 2 * 700 / 0.2)
         self.assertGreaterEqual(told["burst_rss_max_bytes"], told["burst_rss_before_bytes"])
 

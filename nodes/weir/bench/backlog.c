@@ -109,12 +109,16 @@ static int fill_and_flow(struct bench *self, struct stretch *stretch, struct wei
         if (status == 0 && !over)
             status = weir_bench_linger(self, stretch, error);
     }
-    if (status == 0)
-        round->waiting_msgs_per_s =
-            weir_bench_per_second(more, weir_clock_now().mono_ns - first_ns(self, second, end));
+    if (status != 0)
+        return status;
+    const int64_t took_ns = weir_clock_now().mono_ns - first_ns(self, second, end);
+
+    round->waiting_msgs_per_s = weir_bench_per_second(more, took_ns);
+    round->waiting_acked_per_s =
+        weir_bench_per_second(stretch->after.done - stretch->before.done, took_ns);
     round->waiting_ratio =
         round->pipeline_msgs_per_s > 0 ? round->waiting_msgs_per_s / round->pipeline_msgs_per_s : 0;
-    return status;
+    return 0;
 }
 
 int weir_bench_measure_waiting(struct bench *self, struct weir_bench_round *round,

@@ -32,7 +32,7 @@ struct weir_bench_round {
     double spawns_per_s, spawn_ratio;     /* where handlers are processes */
     double burst_ms, burst_drained_per_s; /* until all were accepted; meanwhile and after */
     double burst_rss_before_bytes, burst_rss_max_bytes; /* of the ventilator */
-    double fill_msgs_per_s, waiting_msgs_per_s;
+    double fill_msgs_per_s, waiting_msgs_per_s, waiting_acked_per_s;
     double waiting_ratio;          /* waiting_msgs_per_s by pipeline_msgs_per_s */
     double raw_cpu_us_per_message; /* sender and receiver */
     double log_syncs, state_writes;

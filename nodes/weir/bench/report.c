@@ -157,6 +157,7 @@ static void add_backlogs(json_t *object, const struct weir_bench_plan *plan,
         {false, "burst_rss_max_bytes", MEMBER(burst_rss_max_bytes)},
         {true, "fill_msgs_per_s", MEMBER(fill_msgs_per_s)},
         {true, "waiting_msgs_per_s", MEMBER(waiting_msgs_per_s)},
+        {true, "waiting_acked_per_s", MEMBER(waiting_acked_per_s)},
         {true, "waiting_ratio", MEMBER(waiting_ratio)},
     };
 
@@ -272,6 +273,8 @@ static void print_backlogs(const struct weir_bench_plan *plan,
     if (plan->waiting > 0) {
         snprintf(what, sizeof what, "with %" PRIu64 " waiting, messages/s", plan->waiting);
         add_rates(table, what, WEIR_BOLD, figures, MEMBER(waiting_msgs_per_s), 1, 0);
+        add_rates(table, "acked meanwhile, messages/s", WEIR_PLAIN, figures,
+                  MEMBER(waiting_acked_per_s), 1, 0);
         add_rates(table, "by that with none", WEIR_BOLD, figures, MEMBER(waiting_ratio), 1, 2);
         add_rates(table, "only accepted, messages/s", WEIR_PLAIN, figures, MEMBER(fill_msgs_per_s),
                   1, 0);
