@@ -133,6 +133,7 @@ static void credit_void(struct service *service)
 {
     service->limit_messages = service->sent_messages;
     service->limit_bytes = service->sent_bytes;
+    service->voided = true;
 }
 
 /* It names the CREDIT that is refused, so that nobody takes it for the answer to a later one. */
@@ -165,8 +166,10 @@ void weir_dispatch_credit(struct weir_dispatch *self, struct peer *peer,
         return;
     }
     struct service *service = weir_dispatch_service_get(self, peer, group);
-    bool lowered =
-        control->messages < service->limit_messages || control->bytes < service->limit_bytes;
+    /* Who takes back what was just voided waits for an answer, too. */
+    bool lowered = service->voided || control->messages < service->limit_messages ||
+                   control->bytes < service->limit_bytes;
+    service->voided = false;
     service->limit_messages = control->messages + WEIR_CANARY(CREDIT_EXCEEDED);
     service->limit_bytes = control->bytes;
     service->serial = WEIR_HAS(control, SERIAL) ? control->serial : 0;

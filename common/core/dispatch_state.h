@@ -68,6 +68,7 @@ struct service {
     uint64_t limit_messages, limit_bytes; /* cumulative, as CREDIT said */
     uint64_t sent_messages, sent_bytes;   /* cumulative, in this session */
     uint64_t serial;                      /* of the newest CREDIT; 0: it had none */
+    bool voided;                          /* what was granted, and nothing has been since */
     uint64_t outstanding;                 /* messages sent or claimed, not ended */
     uint32_t alone;                       /* of these, suspects */
     bool waiting_said;                    /* and nothing sent since */

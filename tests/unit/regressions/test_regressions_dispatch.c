@@ -276,6 +276,27 @@ static void test_with_a_group_goes_the_credit_for_it(void **state)
     assert_int_equal(offer.messages, 10);
 }
 
+/* 8: a worker took credit back when what it had granted was just being voided, with its group. The
+ * limit was no lower than what was left, so nothing was answered, and the ERROR was about an older
+ * CREDIT: it waited for CREDITED for ever, and lent nothing more. (Simulator, seeds 612129 and
+ * 711384.) */
+static void test_credit_taken_back_as_it_is_voided_is_confirmed(void **state)
+{
+    struct server *server = *state;
+    struct weir_control ready = control_ready("worker", WORKER, "kate");
+    struct weir_control credit = control_credit(GROUP, 10, 1 << 20);
+    WEIR_SET(&credit, serial, SERIAL, 8);
+    say(server, &ready);
+    say(server, &credit);
+    weir_dispatch_refuse(server->dispatch, GROUP, "is gone");
+    credit = control_credit(GROUP, 0, 0);
+    WEIR_SET(&credit, serial, SERIAL, 9);
+    say(server, &credit);
+    const struct sent *sent = script_find(&server->script, PORT, PEER, WEIR_VERB_CREDITED);
+    assert_non_null(sent);
+    assert_int_equal(sent->control.serial, 9);
+}
+
 static uint64_t deliver(struct server *server, uint64_t peer, uint32_t count)
 {
     struct weir_slice_info slice = {.count = count, .sequence = 1, .time_ms = 1, .attempt = 1};
@@ -377,6 +398,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_was_never_named_may_be_on_its_way, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_with_a_group_goes_the_credit_for_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_credit_taken_back_as_it_is_voided_is_confirmed, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_an_idle_worker_comes_before_a_busy_one, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_bye_counts_behind_the_end_of_its_connection, setup,
