@@ -75,8 +75,7 @@ uint64_t weir_worker_results_waiting(const struct weir_worker *self)
     return self->queue_count + self->parcel_messages;
 }
 
-/* No more than the prefetch: when a worker is killed, all that it held goes out again message by
- * message, each alone. */
+/* No more than the prefetch: when a worker is killed, all that it held goes out again. */
 uint64_t weir_worker_results_ahead(const struct weir_worker *self)
 {
     const uint64_t waiting = weir_worker_results_waiting(self);

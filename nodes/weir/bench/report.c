@@ -120,6 +120,14 @@ static void add_rate(json_t *object, const struct weir_bench_plan *plan,
     json_object_set_new(spread, "latency_us", latencies_to_json(figures, set_spread));
 }
 
+/* A figure of each round: the median, and how far it spreads. */
+static void add_figure(json_t *object, json_t *spread, const char *key,
+                       const struct weir_bench_figures *figures, size_t member)
+{
+    set_median(object, key, figures, member);
+    set_spread(spread, key, figures, member);
+}
+
 /* What the same work takes without Weir: libzmq alone, or starting the processes alone. */
 static void add_bare(json_t *object, const struct weir_bench_plan *plan,
                      const struct weir_bench_figures *figures, json_t *spread)
@@ -136,10 +144,8 @@ static void add_bare(json_t *object, const struct weir_bench_plan *plan,
     };
 
     for (size_t i = 0; i < sizeof bare / sizeof *bare; i++) {
-        if (bare[i].handlers != plan->handlers)
-            continue;
-        set_median(object, bare[i].key, figures, bare[i].member);
-        set_spread(spread, bare[i].key, figures, bare[i].member);
+        if (bare[i].handlers == plan->handlers)
+            add_figure(object, spread, bare[i].key, figures, bare[i].member);
     }
 }
 
@@ -166,10 +172,8 @@ static void add_backlogs(json_t *object, const struct weir_bench_plan *plan,
     if (plan->waiting > 0)
         json_object_set_new(object, "waiting", json_integer((json_int_t)plan->waiting));
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if ((all[i].waiting ? plan->waiting : plan->burst) == 0)
-            continue;
-        set_median(object, all[i].key, figures, all[i].member);
-        set_spread(spread, all[i].key, figures, all[i].member);
+        if ((all[i].waiting ? plan->waiting : plan->burst) > 0)
+            add_figure(object, spread, all[i].key, figures, all[i].member);
     }
 }
 
@@ -180,8 +184,7 @@ json_t *weir_bench_to_json(const struct weir_bench_plan *plan,
     json_t *object = plan_to_json(plan), *spread = json_object(), *rss = json_object();
     json_t *cpu = by_kind(plan, figures, MEMBER(cpu_us_per_message));
 
-    set_median(object, "pipeline_msgs_per_s", figures, MEMBER(pipeline_msgs_per_s));
-    set_spread(spread, "pipeline_msgs_per_s", figures, MEMBER(pipeline_msgs_per_s));
+    add_figure(object, spread, "pipeline_msgs_per_s", figures, MEMBER(pipeline_msgs_per_s));
     json_object_set_new(
         object, "deliveries_per_s",
         number(plan->groups * weir_bench_spread(figures, MEMBER(pipeline_msgs_per_s)).median));

@@ -455,6 +455,18 @@ static void beats_name_what_ready_names_there(void **state)
     assert_int_equal(beat_names(self, 0), 2);
 }
 
+/* A worker whose prefetch is full. */
+static void worker_full(struct worker *self, uint32_t concurrency, uint32_t prefetch,
+                        uint32_t job_messages_max)
+{
+    self->config.concurrency = concurrency;
+    self->config.prefetch = prefetch;
+    self->config.job_messages_max = job_messages_max;
+    worker_up(self);
+    worker_deliver(self, &(struct delivered){.delivery = 1, .count = prefetch});
+    script_skip(self->script);
+}
+
 /* 15: where more waited than the prefetch, what each job set free was lent at once, and came back
  * as a delivery of as many messages, which was the next job: deliveries became small and stayed so.
  */
@@ -462,12 +474,7 @@ static void credit_is_lent_in_amounts_worth_a_frame(void **state)
 {
     struct worker *self = *state;
     uint64_t messages, bytes;
-    self->config.concurrency = 1;
-    self->config.prefetch = 800;
-    self->config.job_messages_max = 10;
-    worker_up(self);
-    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 800});
-    script_skip(self->script);
+    worker_full(self, 1, 800, 10);
     for (uint32_t job = 0; job < 9; job++)
         worker_job_is(self, job, WEIR_DONE);
     assert_false(worker_credit(self, 0, &messages, &bytes));
@@ -482,12 +489,7 @@ static void an_idle_handler_is_lent_for_at_once(void **state)
 {
     struct worker *self = *state;
     uint64_t messages, bytes;
-    self->config.concurrency = 16;
-    self->config.prefetch = 16;
-    self->config.job_messages_max = 1;
-    worker_up(self);
-    worker_deliver(self, &(struct delivered){.delivery = 1, .count = 16});
-    script_skip(self->script);
+    worker_full(self, 16, 16, 1);
     worker_job_is(self, 0, WEIR_DONE);
     assert_true(worker_credit(self, 0, &messages, &bytes));
     assert_int_equal(messages, 16 + 1);
